@@ -1,0 +1,1 @@
+"""Who is who: node keys, communities, membership certificates, supernode URLs; pure."""

@@ -1,0 +1,99 @@
+"""A supernode as people write it: `ntvl://KEY@HOST:PORT`, or `HOST[:PORT]`, whose key is pinned at first use."""
+
+import ipaddress
+import re
+from typing import Final, NamedTuple
+
+from ntvl.errors import UsageError
+from ntvl.identity.keys import format_key, parse_key
+
+__all__ = ["PORT_DEFAULT", "SupernodeUrl", "parse_supernode_url"]
+
+PORT_DEFAULT: Final = 1971
+_SCHEME: Final = "ntvl://"
+_FORMS: Final = "write ntvl://KEY@HOST:PORT as `ntvl supernode` prints it, or HOST or HOST:PORT"
+_LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
+
+
+class SupernodeUrl(NamedTuple):
+    """Is a supernode's address and key: `host` a name or a literal without brackets, `key` None until it is learned."""
+
+    host: str
+    port: int
+    key: bytes | None
+
+    def __str__(self) -> str:
+        user = f"{format_key(self.key)}@" if self.key is not None else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{_SCHEME}{user}{host}:{self.port}"
+
+
+def parse_supernode_url(text: str) -> SupernodeUrl:
+    """Returns what a person wrote: host in lower case or a canonical literal, port 1971 where none is given.
+
+    Args:
+        text: `ntvl://KEY@HOST:PORT`, with or without key and port; `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a bare IPv6
+            literal.
+    Raises:
+        UsageError: one sentence that says what is wrong and what to write.
+    """
+    rest = text.strip()
+    if rest[: len(_SCHEME)].lower() == _SCHEME:
+        rest = rest[len(_SCHEME) :].removesuffix("/")
+    elif "://" in rest:
+        raise UsageError(f"{_shown(text)} starts with another scheme than ntvl://; {_FORMS}.")
+    user, at, rest = rest.rpartition("@")
+    key = parse_key(user) if at else None
+    host, port = _split_port(text, rest)
+    return SupernodeUrl(_parse_host(text, host), port, key)
+
+
+def _split_port(text: str, rest: str) -> tuple[str, int]:
+    if rest.startswith("["):
+        host, bracket, tail = rest[1:].partition("]")
+        if not bracket or (tail and not tail.startswith(":")) or ":" not in host:
+            raise UsageError(
+                f"{_shown(text)} has brackets, which go around an IPv6 address alone, like [2001:db8::1]:1971."
+            )
+        return host, _parse_port(text, tail[1:]) if tail else PORT_DEFAULT
+    if rest.count(":") > 1:
+        return rest, PORT_DEFAULT
+    host, colon, port = rest.partition(":")
+    return host, _parse_port(text, port) if colon else PORT_DEFAULT
+
+
+def _parse_port(text: str, port: str) -> int:
+    if port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535:
+        return int(port)
+    raise UsageError(f"{_shown(text)} has the port {port[:20]!r}, which is not a number from 1 to 65535; {_FORMS}.")
+
+
+def _parse_host(text: str, host: str) -> str:
+    if not host:
+        raise UsageError(f"{_shown(text)} names no supernode; {_FORMS}.")
+    if ":" in host:
+        try:
+            ip = ipaddress.IPv6Address(host)
+        except ValueError as error:
+            raise UsageError(
+                f"{host[:60]!r} is not an IPv6 address; {_FORMS}, and an IPv6 address as [2001:db8::1]."
+            ) from error
+        if ip.scope_id is not None:
+            raise UsageError(
+                f"{host[:60]!r} has a zone, which a supernode's address cannot have; use a global address."
+            )
+        return str(ip)
+    name = host.lower().removesuffix(".")
+    labels = name.split(".")
+    if labels[-1].isdigit():
+        try:
+            return str(ipaddress.IPv4Address(name))
+        except ValueError as error:
+            raise UsageError(f"{host[:60]!r} is not an IPv4 address; {_FORMS}.") from error
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise UsageError(f"{host[:60]!r} is not a host name (a foreign script needs its xn-- form); {_FORMS}.")
+    return name
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 100 else text[:97] + "...")
