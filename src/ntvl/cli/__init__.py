@@ -1,0 +1,83 @@
+"""The command `ntvl`: one file per verb, loaded only when that verb is asked for.
+
+A verb NAME is a function NAME in the module ntvl.cli.NAME, with typer annotations and its help text as docstring. Here
+is the list of verbs with one line each, so that `ntvl --help` answers without loading any. What goes wrong by our
+caller's doing arrives as `UsageError` and leaves as one line and exit status 1; a wrong flag exits with 2, Ctrl-C with
+130.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from ntvl import __version__
+from ntvl.errors import UsageError
+
+__all__ = ["VERBS", "build_app", "main"]
+
+VERBS: Final[dict[str, str]] = {
+    "demo": "Show everything on this one machine: NATs, nodes, direct paths.",
+    "node": "Join communities: one Ethernet with their other members.",
+    "supernode": "Run a directory and relay that nodes meet at.",
+    "status": "Show what the node on this machine is doing.",
+    "ping": "Measure the way to a peer, and say which way it is.",
+}
+"""Every verb with its one line for `ntvl --help`, in the order shown."""
+
+
+def main() -> None:
+    """Runs the command line of this process and exits."""
+    try:
+        build_app(sys.argv[1:])()
+    except UsageError as error:
+        print(f"ntvl: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """Returns the program with those verbs loaded that `arguments` need; the others are there by name and help only."""
+    app = typer.Typer(
+        name="ntvl",
+        help="ntvl joins computers behind any number of NATs into one encrypted virtual Ethernet.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    completing = "_NTVL_COMPLETE" in os.environ
+    for verb, line in VERBS.items():
+        if verb == asked or completing:
+            app.command(verb, short_help=line)(_load(verb))
+        else:
+            app.command(verb, help=line)(_placeholder)
+    return app
+
+
+def _load(verb: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(importlib.import_module(f"ntvl.cli.{verb}"), verb)
+    return function
+
+
+def _placeholder() -> None:
+    raise AssertionError("a verb that was not asked for cannot run")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ntvl {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
