@@ -11,11 +11,8 @@ the caller's bytes, a flags byte (bit 0: in the initiation "AES is fast here", i
 AES-256-GCM") and the sender's index once more, so that whoever alters the index in the datagram's head breaks the
 handshake and not the session after it.
 
-What a datagram costs is decided in steps, cheapest first: layout, mac1 (needs the receiver's public key), memory of
-initiations seen (a replay costs two hashes), then, under load only, mac2: a keyed hash that needs a cookie, and a
-cookie reaches only who receives at the address it claims. Nothing costs a Diffie-Hellman before all these. Under load a
-source with a cookie is further held to a rate of its own. Responses cost a stranger a 32-bit index and the initiator's
-public key to forge; an attempt bears a bounded number of bad ones.
+What an initiation may cost before it is computed on is decided in `proto/admission.py`. Responses cost a stranger a
+32-bit index and the initiator's public key to forge; an attempt bears a bounded number of bad ones.
 
 There are no timestamps, because clocks step. A replayed initiation is refused for 180 s out of memory; a later one
 yields a session of which the responder has only sent a response, and which nobody can confirm.
@@ -23,38 +20,28 @@ yields a session of which the responder has only sent a response, and which nobo
 The four session keys: Noise's Split gives one key a direction; from each, keyed BLAKE2s makes a "data" and a "control"
 key.
 
-Source: WireGuard paper (Donenfeld, NDSS 2017) sections 5.3 and 5.4.4 to 5.4.7. Deviations: no timestamp; the cookie is
-sealed with ChaCha20-Poly1305 under a random 12-byte nonce instead of XChaCha20-Poly1305 (a repeated nonce, after some
-2^48 cookies, shows two cookies to who read both replies anyway); a cookie of the secret before the current one still
-counts; a response's mac2 is always zero, a node that started a handshake never asks a cookie of who answers it.
+Source: WireGuard paper (Donenfeld, NDSS 2017) section 5.4. Deviations: no timestamp; the PSK is never zero, supernodes
+have a pattern without; a response's mac2 is always zero, since who began a handshake asks no cookie of who answers it.
 """
 
 import hashlib
-import hmac
-from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from ntvl.errors import PeerError
 from ntvl.identity.keys import NodeKey
+from ntvl.proto.admission import COOKIE_LIFETIME_S, NO_MAC, Admission, build_mac1, build_mac2, check_mac1, open_cookie
 from ntvl.proto.machine import Random
 from ntvl.proto.noise import HandshakeState
 from ntvl.wire.handshake import (
-    COOKIE_NONCE_BYTES,
     HANDSHAKE_BYTES_MAX,
     INITIATION_OVERHEAD_BYTES,
     KIND_PEER,
     KIND_SUPERNODE,
-    MAC_BYTES,
     InitiationDatagram,
-    build_cookie,
     build_initiation_head,
     build_response_head,
     parse_cookie,
-    parse_initiation,
     parse_receiver,
     parse_response,
 )
@@ -70,8 +57,6 @@ __all__ = [
     "handshake_index",
 ]
 
-COOKIE_LIFETIME_S: Final = 120.0
-"""How long the secret behind cookies lives; an initiator may use a cookie this long (WireGuard paper section 5.4.7)."""
 _HEAD_BYTES: Final = 5
 """In each Noise payload before the caller's bytes: flags u8, sender index u32."""
 PAYLOAD_BYTES_MAX: Final = HANDSHAKE_BYTES_MAX - INITIATION_OVERHEAD_BYTES - _HEAD_BYTES
@@ -79,19 +64,10 @@ PAYLOAD_BYTES_MAX: Final = HANDSHAKE_BYTES_MAX - INITIATION_OVERHEAD_BYTES - _HE
 
 _PATTERNS: Final = {KIND_SUPERNODE: "IK", KIND_PEER: "IKpsk2"}
 _PROLOGUE: Final = b"ntvl 1"
-_MAC1_PERSON: Final = b"ntvlmac1"
-_COOKIE_PERSON: Final = b"ntvlcook"
-_NO_MAC: Final = bytes(MAC_BYTES)
 _FLAG_AES: Final = 1
 _AES: Final = "aes256gcm"
 _CHACHA: Final = "chacha20poly1305"
 
-_SEEN_S: Final = 180.0
-_SEEN_MAX: Final = 4096
-_SOURCE_RATE_PER_S: Final = 20.0
-_SOURCE_BURST: Final = 5.0
-"""WireGuard's bounds for one source under load."""
-_SOURCES_MAX: Final = 4096
 _BAD_RESPONSES_MAX: Final = 256
 """Forged responses that one attempt opens before it gives up: some 25 ms of computing."""
 
@@ -191,9 +167,9 @@ class Initiation:
         )
         noise = self._noise.write_message(_build_inner(aes, index, payload))
         head = build_initiation_head(kind, index, noise)
-        self._mac1 = _mac(_mac1_key(remote), head)
+        self._mac1 = build_mac1(remote, head)
         head += self._mac1
-        self.datagram: bytes = head + (_NO_MAC if cookie is None else _mac(cookie, head))
+        self.datagram: bytes = head + build_mac2(cookie, head)
 
     def handle_response(self, data: bytes) -> Established:
         """Returns the session that a response to this attempt makes.
@@ -208,22 +184,21 @@ class Initiation:
         response = parse_response(data)
         if response.receiver != self.index:
             raise PeerError("unknown-session")
-        if not hmac.compare_digest(response.mac1, _mac(_mac1_key(self._local.public), data[: -2 * MAC_BYTES])):
-            raise PeerError("mac1")
+        check_mac1(self._local.public, data)
         if self._done:
             raise PeerError("replayed-handshake")
         if self._bad_responses >= _BAD_RESPONSES_MAX:
             raise PeerError("rate", "responses that do not open")
+        noise = self._noise.copy()
         try:
-            inner = self._noise.read_message(response.noise)
+            aes, payload = _parse_inner(noise.read_message(response.noise), response.sender)
+            if aes and not self._aes:
+                raise PeerError("format", "a cipher that was not offered")
         except PeerError:
             self._bad_responses += 1
             raise
         self._done = True
-        aes, payload = _parse_inner(inner, response.sender)
-        if aes and not self._aes:
-            raise PeerError("format", "a cipher that was not offered")
-        keys = _derive_keys(self._noise, aes=aes, send_index=response.sender, receive_index=self.index, initiator=True)
+        keys = _derive_keys(noise, aes=aes, send_index=response.sender, receive_index=self.index, initiator=True)
         return Established(keys, self._remote, payload)
 
     def handle_cookie(self, data: bytes) -> bytes:
@@ -237,10 +212,7 @@ class Initiation:
         reply = parse_cookie(data)
         if reply.receiver != self.index:
             raise PeerError("unknown-session")
-        try:
-            return ChaCha20Poly1305(_cookie_key(self._remote)).decrypt(reply.nonce, reply.sealed, self._mac1)
-        except InvalidTag as error:
-            raise PeerError("cookie") from error
+        return open_cookie(self._remote, reply, self._mac1)
 
 
 class Received:
@@ -252,7 +224,7 @@ class Received:
         has_psk: whether it is a peer's (with PSK) or a node's to its supernode (without).
     """
 
-    __slots__ = ("_aes", "_noise", "_random", "_sender", "has_psk", "payload", "remote")
+    __slots__ = ("_aes", "_noise", "_sender", "has_psk", "payload", "remote")
 
     def __init__(
         self, noise: HandshakeState, remote: bytes, payload: bytes, *, has_psk: bool, aes: bool, sender: int
@@ -284,7 +256,7 @@ class Received:
         noise.psk = psk
         message = noise.write_message(_build_inner(self._aes, index, payload))
         head = build_response_head(index, self._sender, message)
-        datagram = head + _mac(_mac1_key(self.remote), head) + _NO_MAC
+        datagram = head + build_mac1(self.remote, head) + NO_MAC
         keys = _derive_keys(noise, aes=self._aes, send_index=self._sender, receive_index=index, initiator=False)
         return datagram, Established(keys, self.remote, self.payload)
 
@@ -304,12 +276,7 @@ class Listener:
         self._local = local
         self._random = random
         self._aes = aes
-        self._mac1_key = _mac1_key(local.public)
-        self._cookie_aead = ChaCha20Poly1305(_cookie_key(local.public))
-        self._arrivals: deque[float] = deque(maxlen=max(1, load_limit_per_s))
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
-        self._jar = _CookieJar(random)
-        self._rates = _SourceRates()
+        self._admission = Admission(local.public, random, load_limit_per_s=load_limit_per_s)
 
     def handle_initiation(self, data: bytes, source: bytes, now: float) -> Received | bytes:
         """Returns the opened initiation, or a COOKIE datagram to send back where we are under load.
@@ -323,22 +290,11 @@ class Listener:
             PeerError: reason "type", "short", "long", "header", "mac1", "replayed-handshake", "rate" (under load, this
                 source has had its share), "authentication", "format" or "reflected" (from our own key).
         """
-        initiation = parse_initiation(data)
-        if not hmac.compare_digest(initiation.mac1, _mac(self._mac1_key, data[: -2 * MAC_BYTES])):
-            raise PeerError("mac1")
-        fingerprint = hashlib.blake2s(initiation.noise, digest_size=16).digest()
-        self._forget(now)
-        if fingerprint in self._seen:
-            raise PeerError("replayed-handshake")
-        if self._is_under_load(now):
-            if not self._jar.holds(source, initiation.mac2, data[:-MAC_BYTES], now):
-                return self._build_cookie(initiation, source, now)
-            self._rates.take(source, now)
+        initiation = self._admission.admit(data, source, now)
+        if isinstance(initiation, bytes):
+            return initiation
         received = self._open(initiation)
-        # Only what opened is remembered: rubbish cannot push true initiations out of the table.
-        self._seen[fingerprint] = now + _SEEN_S
-        if len(self._seen) > _SEEN_MAX:
-            self._seen.popitem(last=False)
+        self._admission.remember(initiation, now)
         return received
 
     def _open(self, initiation: InitiationDatagram) -> Received:
@@ -364,74 +320,6 @@ class Listener:
             aes=aes and self._aes,
             sender=initiation.sender,
         )
-
-    def _is_under_load(self, now: float) -> bool:
-        arrivals = self._arrivals
-        full = len(arrivals) == arrivals.maxlen and now - arrivals[0] < 1.0
-        arrivals.append(now)
-        return full
-
-    def _build_cookie(self, initiation: InitiationDatagram, source: bytes, now: float) -> bytes:
-        nonce = self._random(COOKIE_NONCE_BYTES)
-        sealed = self._cookie_aead.encrypt(nonce, self._jar.bake(source, now), initiation.mac1)
-        return build_cookie(initiation.sender, nonce, sealed)
-
-    def _forget(self, now: float) -> None:
-        seen = self._seen
-        while seen:
-            fingerprint = next(iter(seen))
-            if seen[fingerprint] > now:
-                return
-            del seen[fingerprint]
-
-
-class _CookieJar:
-    """Makes cookies out of a secret that changes every 120 s; those of the secret before still count."""
-
-    def __init__(self, random: Random) -> None:
-        self._random = random
-        self._secrets: tuple[bytes, ...] = ()
-        self._renew_at = 0.0
-
-    def bake(self, source: bytes, now: float) -> bytes:
-        self._renew(now)
-        return _mac(self._secrets[0], source)
-
-    def holds(self, source: bytes, mac2: bytes, covered: bytes, now: float) -> bool:
-        if mac2 == _NO_MAC:
-            return False
-        self._renew(now)
-        return any(hmac.compare_digest(mac2, _mac(_mac(secret, source), covered)) for secret in self._secrets)
-
-    def _renew(self, now: float) -> None:
-        if self._secrets and now < self._renew_at:
-            return
-        # After a long silence the old secret is older than a cookie may be.
-        recent = self._secrets[:1] if now < self._renew_at + COOKIE_LIFETIME_S else ()
-        self._secrets = (self._random(32), *recent)
-        self._renew_at = now + COOKIE_LIFETIME_S
-
-
-class _SourceRates:
-    """Holds each source that proved its address to a rate: a token bucket each, in a bounded table."""
-
-    def __init__(self) -> None:
-        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
-
-    def take(self, source: bytes, now: float) -> None:
-        buckets = self._buckets
-        tokens, since = buckets.get(source, (_SOURCE_BURST, now))
-        tokens = min(_SOURCE_BURST, tokens + (now - since) * _SOURCE_RATE_PER_S)
-        if tokens < 1.0:
-            raise PeerError("rate", "handshakes of one source")
-        if source not in buckets and len(buckets) >= _SOURCES_MAX:
-            # The table is in order of use. Only a bucket that is full again by now may be forgotten.
-            _, used = next(iter(buckets.values()))
-            if (now - used) * _SOURCE_RATE_PER_S < _SOURCE_BURST:
-                raise PeerError("rate", "handshakes of too many sources")
-            buckets.popitem(last=False)
-        buckets[source] = (tokens - 1.0, now)
-        buckets.move_to_end(source)
 
 
 def _derive_keys(
@@ -474,15 +362,3 @@ def _parse_inner(inner: bytes, index: int) -> tuple[bool, bytes]:
 def _check_payload(payload: bytes) -> None:
     if len(payload) > PAYLOAD_BYTES_MAX:
         raise ValueError(f"a handshake payload of {len(payload)} bytes is over {PAYLOAD_BYTES_MAX}")
-
-
-def _mac(key: bytes, data: bytes) -> bytes:
-    return hashlib.blake2s(data, key=key, digest_size=MAC_BYTES).digest()
-
-
-def _mac1_key(receiver: bytes) -> bytes:
-    return hashlib.blake2s(receiver, person=_MAC1_PERSON).digest()
-
-
-def _cookie_key(responder: bytes) -> bytes:
-    return hashlib.blake2s(responder, person=_COOKIE_PERSON).digest()

@@ -4,12 +4,12 @@ A `HandshakeState` writes and reads messages as its pattern's table says; when b
 transport ciphers, `split_keys` their bare keys. Randomness comes in as a function, so a test that hands in the
 ephemeral keys of the published vectors gets the published bytes.
 
-A message that does not open leaves the state as it was before: whoever injects rubbish cannot spoil a handshake that
-the true answer would still complete.
+A state that met a message that does not open is spent. Where rubbish may come before the true message, read on a copy.
 
 Source: The Noise Protocol Framework, revision 34: section 5 (states), 7.5 (IK), 9 (PSK), 12 (functions).
 """
 
+import copy
 import hashlib
 import hmac
 from collections.abc import Callable
@@ -35,6 +35,7 @@ __all__ = [
 
 _DH_BYTES: Final = 32
 _TAG_BYTES: Final = 16
+_PSK_BYTES: Final = 32
 MESSAGE_BYTES_MAX: Final = 65535
 _NONCE_LAST: Final = 2**64 - 1
 """Reserved for rekeying (section 5.1); never used for a message."""
@@ -114,10 +115,7 @@ class CipherState:
 
     def copy(self) -> "CipherState":
         """Returns a state that goes its own way from here."""
-        other = CipherState(self._cipher)
-        other._aead = self._aead
-        other.number = self.number
-        return other
+        return copy.copy(self)
 
     def _nonce(self) -> bytes:
         if self.number >= _NONCE_LAST:
@@ -179,12 +177,7 @@ class SymmetricState:
 
     def copy(self) -> "SymmetricState":
         """Returns a state that goes its own way from here."""
-        other = object.__new__(SymmetricState)
-        other._cipher = self._cipher
-        other._hash = self._hash
-        other._hash_bytes = self._hash_bytes
-        other._chaining_key = self._chaining_key
-        other.handshake_hash = self.handshake_hash
+        other = copy.copy(self)
         other.cipher_state = self.cipher_state.copy()
         return other
 
@@ -234,6 +227,8 @@ class HandshakeState:
         remote: bytes | None = None,
         psk: bytes | None = None,
     ) -> None:
+        if psk is not None and len(psk) != _PSK_BYTES:
+            raise ValueError(f"a pre-shared key has {_PSK_BYTES} bytes, not {len(psk)}")
         self._pattern = PATTERNS[pattern]
         self._initiator = initiator
         self._local = local
@@ -274,11 +269,11 @@ class HandshakeState:
             if token == "e":
                 self._ephemeral = NodeKey.generate(self._random)
                 parts.append(self._ephemeral.public)
-                self._mix_ephemeral(symmetric, self._ephemeral.public)
+                self._mix_ephemeral(self._ephemeral.public)
             elif token == "s":
                 parts.append(symmetric.seal_and_hash(self._local.public))
             else:
-                self._mix_token(symmetric, token)
+                self._mix_token(token)
         parts.append(symmetric.seal_and_hash(payload))
         message = b"".join(parts)
         if len(message) > MESSAGE_BYTES_MAX:
@@ -292,23 +287,33 @@ class HandshakeState:
         Args:
             message: any bytes.
         Raises:
-            PeerError: reason "short", "long" or "authentication"; the state is as before, the true message may still
-                come.
+            PeerError: reason "short", "long" or "authentication"; the state is spent.
             ValueError: it is not the other side's turn; the caller's mistake.
         """
         if len(message) > MESSAGE_BYTES_MAX:
             raise PeerError("long", "handshake")
-        tokens = self._tokens(ours=False)
-        before = (self._symmetric, self.remote, self._remote_ephemeral)
-        symmetric = self._symmetric.copy()
-        try:
-            payload = self._read(symmetric, tokens, message)
-        except PeerError:
-            self._symmetric, self.remote, self._remote_ephemeral = before
-            raise
-        self._symmetric = symmetric
+        at = 0
+        symmetric = self._symmetric
+        for token in self._tokens(ours=False):
+            if token == "e":
+                self._remote_ephemeral = _take(message, at, _DH_BYTES)
+                at += _DH_BYTES
+                self._mix_ephemeral(self._remote_ephemeral)
+            elif token == "s":
+                length = _DH_BYTES + (_TAG_BYTES if symmetric.cipher_state.has_key else 0)
+                self.remote = symmetric.open_and_hash(_take(message, at, length))
+                at += length
+            else:
+                self._mix_token(token)
+        payload = symmetric.open_and_hash(message[at:])
         self._step += 1
         return payload
+
+    def copy(self) -> "HandshakeState":
+        """Returns a handshake that goes its own way from here, with the same keys."""
+        other = copy.copy(self)
+        other._symmetric = self._symmetric.copy()
+        return other
 
     def split_keys(self) -> tuple[bytes, bytes]:
         """Returns the two transport keys: initiator's to responder, then the way back.
@@ -325,36 +330,21 @@ class HandshakeState:
         to_responder, to_initiator = (CipherState(cipher, key) for key in self.split_keys())
         return (to_responder, to_initiator) if self._initiator else (to_initiator, to_responder)
 
-    def _read(self, symmetric: SymmetricState, tokens: tuple[str, ...], message: bytes) -> bytes:
-        at = 0
-        for token in tokens:
-            if token == "e":
-                self._remote_ephemeral = _take(message, at, _DH_BYTES)
-                at += _DH_BYTES
-                self._mix_ephemeral(symmetric, self._remote_ephemeral)
-            elif token == "s":
-                length = _DH_BYTES + (_TAG_BYTES if symmetric.cipher_state.has_key else 0)
-                self.remote = symmetric.open_and_hash(_take(message, at, length))
-                at += length
-            else:
-                self._mix_token(symmetric, token)
-        return symmetric.open_and_hash(message[at:])
-
     def _tokens(self, *, ours: bool) -> tuple[str, ...]:
         if self.finished or (self._step % 2 == 0) != (self._initiator == ours):
             raise ValueError("a handshake message out of turn")
         return self._pattern.messages[self._step]
 
-    def _mix_ephemeral(self, symmetric: SymmetricState, public: bytes) -> None:
-        symmetric.mix_hash(public)
+    def _mix_ephemeral(self, public: bytes) -> None:
+        self._symmetric.mix_hash(public)
         if self._pattern.has_psk:
-            symmetric.mix_key(public)
+            self._symmetric.mix_key(public)
 
-    def _mix_token(self, symmetric: SymmetricState, token: str) -> None:
+    def _mix_token(self, token: str) -> None:
         if token == "psk":
-            if self.psk is None or len(self.psk) != 32:
-                raise ValueError("this handshake needs a pre-shared key of 32 bytes")
-            symmetric.mix_key_and_hash(self.psk)
+            if self.psk is None or len(self.psk) != _PSK_BYTES:
+                raise ValueError(f"this handshake needs a pre-shared key of {_PSK_BYTES} bytes")
+            self._symmetric.mix_key_and_hash(self.psk)
             return
         # The first letter names the initiator's key, the second the responder's.
         mine, theirs = (token[0], token[1]) if self._initiator else (token[1], token[0])
@@ -362,7 +352,7 @@ class HandshakeState:
         remote = self._remote_ephemeral if theirs == "e" else self.remote
         if local is None or remote is None:
             raise ValueError(f"the token {token!r} needs a key that is not there")
-        symmetric.mix_key(local.exchange(remote))
+        self._symmetric.mix_key(local.exchange(remote))
 
 
 def _take(message: bytes, at: int, length: int) -> bytes:
