@@ -21,11 +21,11 @@ from typing import Final, Self
 
 import msgspec
 
+from ntvl.config import DEFAULT_STATE
 from ntvl.errors import UsageError
 
 __all__ = ["DEFAULT_STATE", "KEY_BYTES", "StateDirectory", "write_atomically"]
 
-DEFAULT_STATE: Final = Path("/var/lib/ntvl")
 KEY_BYTES: Final = 32
 _READABLE_BY_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
@@ -95,19 +95,15 @@ class StateDirectory:
         """
         path = self.key_path
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            with path.open("rb") as file:
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                text = file.read(1024)
         except FileNotFoundError:
             key = secrets.token_bytes(KEY_BYTES)
             write_atomically(path, base64.b64encode(key) + b"\n")
             return key
         except OSError as error:
             raise UsageError(f"cannot read the {self.role} key {path}: {_reason(error)}.") from error
-        with os.fdopen(descriptor, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            try:
-                text = file.read(1024)
-            except OSError as error:
-                raise UsageError(f"cannot read the {self.role} key {path}: {_reason(error)}.") from error
         if mode & _READABLE_BY_OTHERS:
             raise UsageError(
                 f"the {self.role} key {path} is open to other users (mode {mode:04o}); run 'chmod 600 {path}', or "

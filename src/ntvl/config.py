@@ -1,0 +1,333 @@
+"""What a person asked for: file, environment and flags become one frozen `Config`.
+
+A flag wins over the environment, the environment over the file, the file over the default. Flags describe one
+community; several come from a file, so a file and flags that describe a community exclude each other. Secrets are never
+part of a configuration: it only names the file that holds one.
+"""
+
+import difflib
+import ipaddress
+import re
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ntvl.errors import UsageError
+from ntvl.identity.community import check_community_name
+from ntvl.identity.url import SupernodeUrl, parse_supernode_url
+
+__all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE", "CommunityConfig", "Config", "Flags", "load_config"]
+
+DEFAULT_STATE: Final = Path("/var/lib/ntvl")
+DEFAULT_SOCKET: Final = Path("/run/ntvl/ntvl.sock")
+DEFAULT_SUBNET: Final = "10.77.0.0/16"
+DEFAULT_MTU: Final = 1360
+"""What a datagram of 1,432 bytes carries without being cut in two."""
+MTU_MIN: Final = 1280
+"""RFC 8200 section 5: with less, the device has no IPv6."""
+MTU_MAX: Final = 9000
+NAME_CHARS_MAX: Final = 63
+COMMUNITIES_MAX: Final = 16
+SUPERNODES_MAX: Final = 8
+_DEVICE: Final = re.compile(r"[^\s/:%]{1,15}", re.ASCII)
+"""What Linux takes for an interface (IFNAMSIZ), without "%", which it would fill in."""
+
+
+class CommunityConfig(msgspec.Struct, frozen=True):
+    """Is one virtual network to join."""
+
+    name: str
+    """1..63 characters out of a-z, 0-9, ".", "_" and "-"."""
+    secret_file: Path | None
+    """Where the secret is; None: NTVL_SECRET, or a question on the terminal."""
+    lease: str
+    """"auto" (from the subnet), "static" (`address` or nothing) or "none" (a DHCP server on the network has it)."""
+    address: str
+    """CIDR text when static, else empty."""
+    subnet: str
+    """CIDR text."""
+    device: str
+    """The TAP's name, at most 15 characters; empty: the first free one of ntvl0, ntvl1 and so on."""
+    mtu: int
+    """Of the TAP, in bytes, Ethernet header not counted."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Is everything that a node is started with."""
+
+    name: str
+    """What other members see, 1..63 printable characters."""
+    port: int
+    """UDP port, 1..65535; 0: any free one."""
+    state: Path
+    """Directory of the node's key."""
+    socket: Path
+    """Unix socket at which `ntvl status` and `ntvl ping` ask."""
+    supernodes: tuple[SupernodeUrl, ...]
+    """In order of preference, at least one."""
+    communities: tuple[CommunityConfig, ...]
+    """At least one, with distinct names, subnets and devices."""
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True):
+    """Is what the command line said, None or empty where it said nothing; fields as in `Config`, as text."""
+
+    config: Path | None = None
+    community: str | None = None
+    supernodes: tuple[str, ...] = ()
+    secret_file: Path | None = None
+    address: str | None = None
+    subnet: str | None = None
+    device: str | None = None
+    mtu: int | None = None
+    name: str | None = None
+    port: int | None = None
+    state: Path | None = None
+    socket: Path | None = None
+
+
+class _NodeSection(msgspec.Struct, frozen=True):
+    """Is [node] of a file."""
+
+    name: str | None = None
+    port: int | None = None
+    state: str | None = None
+    socket: str | None = None
+    mtu: int | None = None
+    supernodes: list[str] = []
+
+
+class _CommunitySection(msgspec.Struct, frozen=True):
+    """Is one [[community]] of a file."""
+
+    name: str
+    secret_file: str | None = None
+    address: str = "auto"
+    subnet: str | None = None
+    device: str = ""
+    mtu: int | None = None
+
+
+class _File(msgspec.Struct, frozen=True):
+    node: _NodeSection = _NodeSection()
+    community: list[_CommunitySection] = []
+
+
+_OF_A_COMMUNITY: Final = ("community", "secret_file", "address", "subnet", "device")
+_ENVIRONMENT: Final = {
+    "name": "NTVL_NAME",
+    "port": "NTVL_PORT",
+    "state": "NTVL_STATE",
+    "socket": "NTVL_SOCKET",
+    "supernodes": "NTVL_SUPERNODE",
+}
+"""Flag to variable; several supernodes are separated by spaces."""
+
+
+def load_config(flags: Flags, environ: Mapping[str, str]) -> Config:
+    """Returns the configuration that flags, environment and the file named by the flags make together.
+
+    Args:
+        flags: the command line.
+        environ: as `os.environ`.
+    Raises:
+        UsageError: one sentence that names what is wrong, and where.
+    """
+    file = _File()
+    if flags.config is not None:
+        given = [flag for flag in _OF_A_COMMUNITY if getattr(flags, flag) is not None]
+        if given:
+            shown = "--" + given[0].replace("_", "-")
+            raise UsageError(
+                f"{shown} and --config exclude each other: write the community into a [[community]] of {flags.config}."
+            )
+        file = _read_file(flags.config)
+    elif flags.community is not None:
+        section = _CommunitySection(
+            name=flags.community,
+            secret_file=None if flags.secret_file is None else str(flags.secret_file),
+            address="auto" if flags.address is None else flags.address,
+            subnet=flags.subnet,
+            device=flags.device or "",
+        )
+        file = _File(community=[section])
+    else:
+        raise UsageError("Name a community to join with --community NAME, or several in a file with --config FILE.")
+    node = file.node
+    base = Path() if flags.config is None else flags.config.parent
+    state, socket_path = _first("state", flags, environ, node.state), _first("socket", flags, environ, node.socket)
+    name = _first("name", flags, environ, node.name)
+    return Config(
+        name=_host_name() if name is None else _check_name(str(name)),
+        port=_check_port(_first("port", flags, environ, node.port)),
+        state=DEFAULT_STATE if state is None else Path(state),
+        socket=DEFAULT_SOCKET if socket_path is None else Path(socket_path),
+        supernodes=_check_supernodes(flags.supernodes or environ.get("NTVL_SUPERNODE", "").split() or node.supernodes),
+        communities=_check_communities(file, flags.mtu, base),
+    )
+
+
+def _first(flag: str, flags: Flags, environ: Mapping[str, str], from_file: Any) -> Any:
+    """Returns what the flag, else the environment, else the file says; None where all are silent."""
+    value = getattr(flags, flag)
+    return value if value is not None else environ.get(_ENVIRONMENT[flag]) or from_file
+
+
+def _read_file(path: Path) -> _File:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read the configuration {path}: {(error.strerror or str(error)).lower()}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"The configuration {path} is not UTF-8 text.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The configuration {path} is not TOML: {error}.") from error
+    _check_keys(document, _File, path, "at its top")
+    node, communities = document.get("node"), document.get("community")
+    if isinstance(node, dict):
+        _check_keys(node, _NodeSection, path, "in [node]")
+    if isinstance(communities, dict):
+        raise UsageError(f"Write [[community]] with two brackets in {path}: there may be several.")
+    for community in communities if isinstance(communities, list) else []:
+        if isinstance(community, dict):
+            _check_keys(community, _CommunitySection, path, "in [[community]]")
+    try:
+        return msgspec.convert(document, _File)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"The configuration {path} has a wrong value: {error}.") from error
+
+
+def _check_keys(table: Mapping[str, object], struct: type[msgspec.Struct], path: Path, where: str) -> None:
+    known = struct.__struct_fields__
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            raise UsageError(f"Unknown key {key!r} {where} of {path}; {hint}")
+
+
+def _host_name() -> str:
+    name = socket.gethostname().partition(".")[0]
+    return "".join(c for c in name if c.isprintable())[:NAME_CHARS_MAX] or "node"
+
+
+def _check_name(name: str) -> str:
+    if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable():
+        raise UsageError(f"{name[:70]!r} cannot name a node: use 1 to {NAME_CHARS_MAX} printable characters.")
+    return name
+
+
+def _check_port(port: int | str | None) -> int:
+    try:
+        number = int(port or 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise UsageError(f"{port} is not an UDP port: use 1 to 65535, or 0 for any free one.")
+    return number
+
+
+def _check_supernodes(texts: Sequence[str]) -> tuple[SupernodeUrl, ...]:
+    urls = tuple(dict.fromkeys(parse_supernode_url(text) for text in texts))
+    if not urls:
+        raise UsageError(
+            "Name a supernode to meet the others at with --supernode URL; `ntvl supernode` prints its own."
+        )
+    if len(urls) > SUPERNODES_MAX:
+        raise UsageError(f"{len(urls)} supernodes are too many: name at most {SUPERNODES_MAX}.")
+    seen: set[tuple[str, int]] = set()
+    for url in urls:
+        if (url.host, url.port) in seen:
+            raise UsageError(f"The supernode {url.host}:{url.port} is named twice with different keys; keep one.")
+        seen.add((url.host, url.port))
+    return urls
+
+
+def _check_communities(file: _File, mtu: int | None, base: Path) -> tuple[CommunityConfig, ...]:
+    if not file.community:
+        raise UsageError("The configuration names no community; add a [[community]] with a name.")
+    if len(file.community) > COMMUNITIES_MAX:
+        raise UsageError(f"{len(file.community)} communities are too many: join at most {COMMUNITIES_MAX}.")
+    configs: list[CommunityConfig] = []
+    for section in file.community:
+        config = _check_community(section, mtu or section.mtu or file.node.mtu or DEFAULT_MTU, base)
+        for other in configs:
+            _check_apart(config, other)
+        configs.append(config)
+    return tuple(configs)
+
+
+def _check_community(section: _CommunitySection, mtu: int, base: Path) -> CommunityConfig:
+    check_community_name(section.name)
+    if section.device and (not _DEVICE.fullmatch(section.device) or section.device in {".", "..", "all", "default"}):
+        raise UsageError(
+            f"{section.device[:40]!r} cannot name a device: use 1 to 15 characters other than '/', ':' and '%'."
+        )
+    if not MTU_MIN <= mtu <= MTU_MAX:
+        raise UsageError(f"An MTU of {mtu} is out of bounds: use {MTU_MIN} to {MTU_MAX} bytes.")
+    lease, address, subnet = _check_address(section.address, section.subnet)
+    return CommunityConfig(
+        name=section.name,
+        secret_file=None if section.secret_file is None else base / Path(section.secret_file).expanduser(),
+        lease=lease,
+        address=address,
+        subnet=subnet,
+        device=section.device,
+        mtu=mtu,
+    )
+
+
+def _check_address(text: str, subnet_text: str | None) -> tuple[str, str, str]:
+    """Returns lease, address and subnet for "auto", "dhcp", "static IP/LEN" or "IP/LEN"."""
+    subnet = None if subnet_text is None else _parse_subnet(subnet_text)
+    word, _, rest = text.strip().partition(" ")
+    if word in {"auto", "dhcp"} and not rest:
+        return {"auto": "auto", "dhcp": "none"}[word], "", DEFAULT_SUBNET if subnet is None else str(subnet)
+    given = rest.strip() if word == "static" else text.strip()
+    try:
+        interface = ipaddress.IPv4Interface(given)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is not an address to take: write auto, dhcp, or static IP/LEN like static 10.77.0.5/16."
+        ) from error
+    network = interface.network if subnet is None and "/" in given else subnet or ipaddress.IPv4Network(DEFAULT_SUBNET)
+    if interface.ip not in network:
+        raise UsageError(
+            f"The address {interface.ip} is outside the subnet {network}; change one with --address or --subnet."
+        )
+    if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+        raise UsageError(f"{interface.ip} is the first or last address of {network}, which no computer can have.")
+    return "static", f"{interface.ip}/{network.prefixlen}", str(network)
+
+
+def _parse_subnet(text: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(text, strict=False)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a subnet: write it like {DEFAULT_SUBNET}.") from error
+    if not 8 <= network.prefixlen <= 30 or network.is_multicast or network.is_loopback or network.is_link_local:
+        raise UsageError(
+            f"{network} cannot be a community's subnet: use a private one, /8 to /30, like {DEFAULT_SUBNET}."
+        )
+    return network
+
+
+def _check_apart(one: CommunityConfig, other: CommunityConfig) -> None:
+    if one.name == other.name:
+        raise UsageError(f"The community {one.name!r} is named twice; name it once.")
+    if one.device and one.device == other.device:
+        raise UsageError(
+            f"The communities {other.name!r} and {one.name!r} both name the device {one.device}; change one."
+        )
+    if ipaddress.IPv4Network(one.subnet).overlaps(ipaddress.IPv4Network(other.subnet)) and "none" not in (
+        one.lease,
+        other.lease,
+    ):
+        raise UsageError(
+            f"The communities {other.name!r} ({other.subnet}) and {one.name!r} ({one.subnet}) overlap; give one "
+            "another subnet."
+        )
