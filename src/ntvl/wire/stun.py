@@ -1,0 +1,409 @@
+"""STUN: asking where a datagram seems to come from, and checking that a path works in both directions.
+
+    method and class u16 | length u16 | magic cookie u32 | transaction 12 bytes
+    then attributes:  type u16 | length u16 | value, padded to a multiple of 4
+
+One codec serves the supernode's Binding service, questions to other people's servers and the checks between two peers
+(RFC 8445 section 7). A check carries a user name, ICE attributes, MESSAGE-INTEGRITY under the short-term password of an
+offer, and FINGERPRINT last; a question to a server is the bare header, which every server ever written understands.
+
+Source: RFC 8489 sections 5, 6, 9.1 and 14; RFC 8445 section 16.1; held to the vectors of RFC 5769. Deviations: only
+MESSAGE-INTEGRITY with HMAC-SHA1 (14.5), which RFC 8445 asks for, no MESSAGE-INTEGRITY-SHA256; passwords are ASCII, so
+OpaqueString (RFC 8265) has nothing to prepare; a FINGERPRINT is judged where there is one and never demanded.
+"""
+
+import hmac
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+import msgspec
+
+from ntvl.errors import PeerError
+from ntvl.wire.address import Address, parse_address
+from ntvl.wire.header import CONTROL_BYTES_MAX
+
+__all__ = [
+    "ATTRIBUTES_MAX",
+    "BINDING",
+    "STUN_HEADER_BYTES",
+    "TRANSACTION_BYTES",
+    "Stun",
+    "StunClass",
+    "build_binding_error",
+    "build_binding_request",
+    "build_binding_response",
+    "parse_stun",
+    "verify_integrity",
+]
+
+BINDING: Final = 0x001
+STUN_HEADER_BYTES: Final = 20
+TRANSACTION_BYTES: Final = 12
+ATTRIBUTES_MAX: Final = 32
+"""Most attributes in one message; a check has seven, a server's answer hardly more."""
+
+_HEADER: Final = struct.Struct("!HHI12s")
+_ATTRIBUTE: Final = struct.Struct("!HH")
+_MAGIC_COOKIE: Final = 0x2112A442
+_MAGIC_COOKIE_BYTES: Final = _MAGIC_COOKIE.to_bytes(4)
+_FINGERPRINT_MASK: Final = 0x5354554E
+"""What a CRC is XORed with, so that it differs from a CRC of the application (RFC 8489 section 14.7)."""
+_USERNAME_BYTES_MAX: Final = 508
+_TEXT_BYTES_MAX: Final = 763
+"""Longest SOFTWARE or reason phrase: 127 characters of UTF-8 (RFC 8489 sections 14.8 and 14.14)."""
+
+
+class StunClass(IntEnum):
+    """Names what a message is, by the two class bits (RFC 8489 section 5)."""
+
+    REQUEST = 0
+    INDICATION = 1
+    SUCCESS = 2
+    ERROR = 3
+
+
+class _Type(IntEnum):
+    MAPPED_ADDRESS = 0x0001
+    USERNAME = 0x0006
+    MESSAGE_INTEGRITY = 0x0008
+    ERROR_CODE = 0x0009
+    UNKNOWN_ATTRIBUTES = 0x000A
+    XOR_MAPPED_ADDRESS = 0x0020
+    PRIORITY = 0x0024
+    USE_CANDIDATE = 0x0025
+    SOFTWARE = 0x8022
+    FINGERPRINT = 0x8028
+    ICE_CONTROLLED = 0x8029
+    ICE_CONTROLLING = 0x802A
+
+
+class Stun(msgspec.Struct, frozen=True, kw_only=True):
+    """Is one STUN message; what it does not carry is None, False, "" or ().
+
+    `unknown` are the attributes in it that must be understood and are not: a request with any is answered with error
+    420 and these numbers, a response with any is dropped (RFC 8489 section 6.3). `unknown_attributes` are the numbers
+    that a 420 from the other side complains of. Integrity is only claimed by `has_integrity`: call `verify_integrity`.
+    """
+
+    cls: StunClass
+    method: int
+    transaction: bytes
+    mapped: Address | None = None
+    xor_mapped: Address | None = None
+    username: str | None = None
+    priority: int | None = None
+    use_candidate: bool = False
+    ice_controlling: int | None = None
+    ice_controlled: int | None = None
+    error_code: int | None = None
+    error_reason: str = ""
+    unknown_attributes: tuple[int, ...] = ()
+    software: str | None = None
+    unknown: tuple[int, ...] = ()
+    has_integrity: bool = False
+    has_fingerprint: bool = False
+
+    @property
+    def address(self) -> Address | None:
+        """Returns the reflexive address in it, the XORed one if there are two (RFC 8489 section 14.2 tells why)."""
+        return self.xor_mapped or self.mapped
+
+
+def build_binding_request(
+    transaction: bytes,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    priority: int | None = None,
+    controlling: int | None = None,
+    controlled: int | None = None,
+    use_candidate: bool = False,
+) -> bytes:
+    """Returns a Binding request: a question to a server, or with a password a check of a path.
+
+    Args:
+        transaction: 12 random bytes.
+        username: "THEIRS:OURS" of the two user fragments (RFC 8445 section 7.2.2), at most 508 bytes.
+        password: the receiver's, ASCII; adds MESSAGE-INTEGRITY and FINGERPRINT.
+        priority: of the candidate that the receiver may learn from this, 32 bits.
+        controlling: tie-breaker of 64 bits, where this side controls; excludes `controlled`.
+        controlled: the same, where the other side does.
+        use_candidate: nominates the path; the controlling side's to say.
+    Raises:
+        ValueError: built wrongly: a bad transaction, or ICE attributes without password or with both roles
+            (OverflowError: a number that does not fit its bits).
+    """
+    has_ice = priority is not None or controlling is not None or controlled is not None or use_candidate
+    if has_ice and (username is None or password is None):
+        raise ValueError("a check needs a user name and a password")
+    if controlling is not None and controlled is not None:
+        raise ValueError("one side is either controlling or controlled")
+    attributes: list[tuple[int, bytes]] = []
+    if username is not None:
+        value = username.encode()
+        if len(value) > _USERNAME_BYTES_MAX:
+            raise ValueError(f"a user name of {len(value)} bytes is over {_USERNAME_BYTES_MAX}")
+        attributes.append((_Type.USERNAME, value))
+    if priority is not None:
+        attributes.append((_Type.PRIORITY, priority.to_bytes(4)))
+    if controlling is not None:
+        attributes.append((_Type.ICE_CONTROLLING, controlling.to_bytes(8)))
+    if controlled is not None:
+        attributes.append((_Type.ICE_CONTROLLED, controlled.to_bytes(8)))
+    if use_candidate:
+        attributes.append((_Type.USE_CANDIDATE, b""))
+    return _build(StunClass.REQUEST, transaction, attributes, password)
+
+
+def build_binding_response(transaction: bytes, address: Address, *, password: str | None = None) -> bytes:
+    """Returns the success that tells a requester its `address`; `password` is the one that the request came with."""
+    attributes = [(int(_Type.XOR_MAPPED_ADDRESS), _build_xor_address(address, transaction))]
+    return _build(StunClass.SUCCESS, transaction, attributes, password)
+
+
+def build_binding_error(
+    transaction: bytes, code: int, reason: str, *, password: str | None = None, unknown: Sequence[int] = ()
+) -> bytes:
+    """Returns an error response.
+
+    Args:
+        transaction: the request's.
+        code: 300..699, such as 400 (malformed), 401 (wrong password), 420 (unknown attributes), 487 (role conflict).
+        reason: words for people, at most 763 bytes.
+        password: the request's, where it was right (RFC 8489 section 9.1.4: none with 400 and 401).
+        unknown: for a 420, the `Stun.unknown` of the request.
+    Raises:
+        ValueError: built wrongly.
+    """
+    text = reason.encode()
+    if not 300 <= code <= 699 or len(text) > _TEXT_BYTES_MAX:
+        raise ValueError(f"not a STUN error: {code} {reason!r}")
+    attributes = [(int(_Type.ERROR_CODE), bytes((0, 0, code // 100, code % 100)) + text)]
+    if unknown:
+        attributes.append((_Type.UNKNOWN_ATTRIBUTES, struct.pack(f"!{len(unknown)}H", *unknown)))
+    return _build(StunClass.ERROR, transaction, attributes, password)
+
+
+def parse_stun(data: bytes | memoryview) -> Stun:
+    """Returns the message in a datagram.
+
+    Attributes behind MESSAGE-INTEGRITY, but for FINGERPRINT, are passed over, and of two of a kind the first counts.
+
+    Args:
+        data: one whole UDP payload, any bytes.
+    Raises:
+        PeerError: reason "short", "long", "type", "header", "cookie", "format" or "integrity" (FINGERPRINT); drop it.
+    Source:
+        RFC 8489 sections 6.3 and 14.
+    """
+    data = bytes(data)
+    cls, method, transaction = _parse_header(data)
+    fields: dict[str, object] = {}
+    unknown: list[int] = []
+    protected = False
+    for type_, start, value in _attributes(data):
+        if type_ == _Type.FINGERPRINT:
+            _check_fingerprint(data, start, value)
+            fields["has_fingerprint"] = True
+        elif protected:
+            continue
+        elif type_ == _Type.MESSAGE_INTEGRITY:
+            if len(value) != 20:
+                raise PeerError("format", "MESSAGE-INTEGRITY")
+            protected = fields["has_integrity"] = True
+        elif not _parse_attribute(type_, value, transaction, fields) and type_ < 0x8000 and type_ not in unknown:
+            unknown.append(type_)
+    return Stun(cls=cls, method=method, transaction=transaction, unknown=tuple(unknown), **fields)  # type: ignore[arg-type]
+
+
+def verify_integrity(data: bytes | memoryview, password: str) -> None:
+    """Returns if MESSAGE-INTEGRITY is there and was made with `password` (short-term, RFC 8489 section 9.1).
+
+    Args:
+        data: the datagram that `parse_stun` took; other bytes are safe too.
+        password: ours for a request, the other side's for an answer to ours.
+    Raises:
+        PeerError: reason "integrity", or those of `parse_stun` for a broken layout; drop it, or answer it with 401.
+    """
+    data = bytes(data)
+    _parse_header(data)
+    for type_, start, value in _attributes(data):
+        if type_ == _Type.MESSAGE_INTEGRITY:
+            if hmac.compare_digest(value, _integrity(data[:start], password)):
+                return
+            break
+    raise PeerError("integrity")
+
+
+# --- layout ---
+
+
+def _build(cls: StunClass, transaction: bytes, attributes: Sequence[tuple[int, bytes]], password: str | None) -> bytes:
+    if len(transaction) != TRANSACTION_BYTES:
+        raise ValueError(f"a transaction has {TRANSACTION_BYTES} bytes, not {len(transaction)}")
+    body = b"".join(_build_attribute(type_, value) for type_, value in attributes)
+    data = _HEADER.pack(_build_type(cls, BINDING), len(body), _MAGIC_COOKIE, transaction) + body
+    if password is not None:
+        data = _with_length(data + _build_attribute(_Type.MESSAGE_INTEGRITY, _integrity(data, password)))
+        data = _with_length(data + _build_attribute(_Type.FINGERPRINT, _fingerprint(data)))
+    if len(data) > CONTROL_BYTES_MAX:
+        raise ValueError(f"a STUN message of {len(data)} bytes is over {CONTROL_BYTES_MAX}")
+    return data
+
+
+def _build_type(cls: StunClass, method: int) -> int:
+    """Returns the first 16 bits: the class in bits 4 and 8, the method around them (RFC 8489 section 5, figure 3)."""
+    return (method & 0xF80) << 2 | (method & 0x70) << 1 | method & 0xF | (cls & 2) << 7 | (cls & 1) << 4
+
+
+def _parse_header(data: bytes) -> tuple[StunClass, int, bytes]:
+    if len(data) < STUN_HEADER_BYTES:
+        raise PeerError("short")
+    if len(data) > CONTROL_BYTES_MAX:
+        raise PeerError("long")
+    type_, length, cookie, transaction = _HEADER.unpack_from(data)
+    if type_ & 0xC000:
+        raise PeerError("type")
+    if cookie != _MAGIC_COOKIE:
+        raise PeerError("cookie")
+    if length % 4 or length != len(data) - STUN_HEADER_BYTES:
+        raise PeerError("header", "length")
+    cls = StunClass((type_ >> 7 & 2) | (type_ >> 4 & 1))
+    return cls, (type_ >> 2 & 0xF80) | (type_ >> 1 & 0x70) | (type_ & 0xF), transaction
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yields type, where it starts in `data`, and value; the header has been checked."""
+    start = STUN_HEADER_BYTES
+    for _ in range(ATTRIBUTES_MAX):
+        if start == len(data):
+            return
+        type_, length = _ATTRIBUTE.unpack_from(data, start)
+        after = start + 4 + length
+        if after > len(data):
+            raise PeerError("format", "an attribute beyond the end")
+        yield type_, start, data[start + 4 : after]
+        start = after + -length % 4
+    if start != len(data):
+        raise PeerError("long", "attributes")
+
+
+def _build_attribute(type_: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(type_, len(value)) + value + bytes(-len(value) % 4)
+
+
+def _with_length(data: bytes) -> bytes:
+    return data[:2] + (len(data) - STUN_HEADER_BYTES).to_bytes(2) + data[4:]
+
+
+# --- protection ---
+
+
+def _integrity(before: bytes, password: str) -> bytes:
+    """Returns the HMAC over all that is before the attribute, with a length that already counts it (section 14.5)."""
+    length = len(before) - STUN_HEADER_BYTES + 24
+    return hmac.digest(password.encode(), before[:2] + length.to_bytes(2) + before[4:], "sha1")
+
+
+def _fingerprint(before: bytes) -> bytes:
+    length = len(before) - STUN_HEADER_BYTES + 8
+    crc = zlib.crc32(before[:2] + length.to_bytes(2) + before[4:])
+    return (crc ^ _FINGERPRINT_MASK).to_bytes(4)
+
+
+def _check_fingerprint(data: bytes, start: int, value: bytes) -> None:
+    if len(value) != 4 or start + 8 != len(data):
+        raise PeerError("format", "FINGERPRINT")
+    if value != _fingerprint(data[:start]):
+        raise PeerError("integrity", "FINGERPRINT")
+
+
+# --- attributes ---
+
+
+def _parse_attribute(type_: int, value: bytes, transaction: bytes, fields: dict[str, object]) -> bool:
+    """Adds an attribute to `fields` unless one of its kind is there; returns whether its type is known."""
+    match type_:
+        case _Type.MAPPED_ADDRESS:
+            fields.setdefault("mapped", _parse_address(value, bytes(16)))
+        case _Type.XOR_MAPPED_ADDRESS:
+            fields.setdefault("xor_mapped", _parse_address(value, _MAGIC_COOKIE_BYTES + transaction))
+        case _Type.USERNAME:
+            fields.setdefault("username", _parse_username(value))
+        case _Type.PRIORITY:
+            fields.setdefault("priority", _parse_number(value, 4))
+        case _Type.USE_CANDIDATE:
+            _parse_number(value, 0)
+            fields["use_candidate"] = True
+        case _Type.ICE_CONTROLLING:
+            fields.setdefault("ice_controlling", _parse_number(value, 8))
+        case _Type.ICE_CONTROLLED:
+            fields.setdefault("ice_controlled", _parse_number(value, 8))
+        case _Type.ERROR_CODE:
+            if "error_code" not in fields:
+                fields["error_code"], fields["error_reason"] = _parse_error(value)
+        case _Type.UNKNOWN_ATTRIBUTES:
+            if len(value) % 2:
+                raise PeerError("format", "UNKNOWN-ATTRIBUTES")
+            fields.setdefault("unknown_attributes", struct.unpack(f"!{len(value) // 2}H", value))
+        case _Type.SOFTWARE:
+            fields.setdefault("software", _parse_text(value))
+        case _:
+            return False
+    return True
+
+
+def _parse_number(value: bytes, length: int) -> int:
+    if len(value) != length:
+        raise PeerError("format", "a number")
+    return int.from_bytes(value)
+
+
+def _parse_username(value: bytes) -> str:
+    if len(value) > _USERNAME_BYTES_MAX:
+        raise PeerError("format", "USERNAME")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise PeerError("format", "USERNAME") from error
+
+
+def _parse_text(value: bytes) -> str:
+    """Returns words that nothing depends on, so bytes that are not UTF-8 become U+FFFD."""
+    if len(value) > _TEXT_BYTES_MAX:
+        raise PeerError("format", "text")
+    return value.decode(errors="replace")
+
+
+def _parse_error(value: bytes) -> tuple[int, str]:
+    if len(value) < 4:
+        raise PeerError("format", "ERROR-CODE")
+    hundreds, rest = value[2] & 7, value[3]
+    if not 3 <= hundreds <= 6 or rest > 99:
+        raise PeerError("format", "ERROR-CODE")
+    return hundreds * 100 + rest, _parse_text(value[4:])
+
+
+def _parse_address(value: bytes, mask: bytes) -> Address:
+    """Returns the address behind `mask`, 16 bytes: zeros, or cookie and transaction (RFC 8489 sections 14.1, 14.2)."""
+    if len(value) not in (8, 20) or value[1] != (1 if len(value) == 8 else 2):
+        raise PeerError("format", "address family")
+    port = int.from_bytes(_xor(value[2:4], mask))
+    packed = _xor(value[4:], mask)
+    return parse_address(str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)), port)
+
+
+def _build_xor_address(address: Address, transaction: bytes) -> bytes:
+    packed = ip_address(address.host).packed
+    mask = _MAGIC_COOKIE_BYTES + transaction
+    family = 1 if len(packed) == 4 else 2
+    return bytes((0, family)) + _xor(address.port.to_bytes(2), mask) + _xor(packed, mask)
+
+
+def _xor(value: bytes, mask: bytes) -> bytes:
+    """Returns `value` XORed with as many bytes of `mask`."""
+    return bytes(a ^ b for a, b in zip(value, mask, strict=False))
