@@ -116,8 +116,8 @@ class Rig:
 
 async def until(condition: Callable[[], object]) -> None:
     """Gives other tasks their turns until `condition` is true; the caller's timeout bounds it."""
-    while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110 - the code under test has nothing to set an event with
+    while not condition():  # noqa: ASYNC110 - the code under test has nothing to set an event with
+        await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_a_key_that_is_a_directory_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "node.key").mkdir()
     with (
         StateDirectory(tmp_path) as state,
-        pytest.raises(UsageError, match=r"cannot read the node key .* is a directory"),
+        pytest.raises(UsageError, match=r"Cannot read the node key .* is a directory"),
     ):
         state.load_key()
 
@@ -80,13 +80,13 @@ def test_an_unreadable_key_is_refused_in_words(tmp_path: Path) -> None:
         "except UsageError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "cannot read the node key" in done.stdout
+    assert "Cannot read the node key" in done.stdout
     assert "no permission" in done.stdout
 
 
 def test_two_programs_on_one_state_directory_are_refused(tmp_path: Path) -> None:
     with StateDirectory(tmp_path):
-        with pytest.raises(UsageError, match=rf"another ntvl node already runs .* \(process {os.getpid()}\)"):
+        with pytest.raises(UsageError, match=rf"Another ntvl node already runs .* \(process {os.getpid()}\)"):
             StateDirectory(tmp_path)
         StateDirectory(tmp_path, role="supernode").close()
     StateDirectory(tmp_path).close()
@@ -105,7 +105,7 @@ def test_a_killed_program_leaves_no_lock(tmp_path: Path) -> None:
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        UsageError, match=r"cannot use the state directory .*file/state: .*; run as root or choose another"
+        UsageError, match=r"Cannot use the state directory .*file/state: .*; run as root or choose another"
     ):
         StateDirectory(tmp_path / "file" / "state")
 
@@ -160,7 +160,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UsageError, match=r"cannot write .*file: no space left on device"):
+    with pytest.raises(UsageError, match=r"Cannot write .*file: no space left on device"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -50,7 +50,7 @@ class StateDirectory:
             self._lock = os.open(path / f"{role}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(
-                f"cannot use the state directory {path}: {_reason(error)}; "
+                f"Cannot use the state directory {path}: {_reason(error)}; "
                 "run as root or choose another with --state DIR."
             ) from error
         try:
@@ -61,7 +61,7 @@ class StateDirectory:
             self._lock = -1
             by = f" (process {holder})" if holder else ""
             raise UsageError(
-                f"another ntvl {role} already runs with the state directory {path}{by}; stop it, or give this one "
+                f"Another ntvl {role} already runs with the state directory {path}{by}; stop it, or give this one "
                 "its own with --state DIR."
             ) from error
         os.ftruncate(self._lock, 0)
@@ -103,10 +103,10 @@ class StateDirectory:
             write_atomically(path, base64.b64encode(key) + b"\n")
             return key
         except OSError as error:
-            raise UsageError(f"cannot read the {self.role} key {path}: {_reason(error)}.") from error
+            raise UsageError(f"Cannot read the {self.role} key {path}: {_reason(error)}.") from error
         if mode & _READABLE_BY_OTHERS:
             raise UsageError(
-                f"the {self.role} key {path} is open to other users (mode {mode:04o}); run 'chmod 600 {path}', or "
+                f"The {self.role} key {path} is open to other users (mode {mode:04o}); run 'chmod 600 {path}', or "
                 "remove it for a new identity if somebody may have read it."
             )
         try:
@@ -115,7 +115,7 @@ class StateDirectory:
             key = b""
         if len(key) != KEY_BYTES:
             raise UsageError(
-                f"the {self.role} key {path} is damaged (expected {KEY_BYTES} bytes in base64); restore it, or "
+                f"The {self.role} key {path} is damaged (expected {KEY_BYTES} bytes in base64); restore it, or "
                 "remove it for a new identity."
             )
         return key
@@ -133,7 +133,7 @@ class StateDirectory:
             return {}
         except (OSError, msgspec.DecodeError) as error:
             raise UsageError(
-                f"cannot read the pinned supernode keys in {path}: {_reason(error)}; repair it, or remove it "
+                f"Cannot read the pinned supernode keys in {path}: {_reason(error)}; repair it, or remove it "
                 "to learn the keys again at the next contact."
             ) from error
 
@@ -178,7 +178,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {_reason(error)}.") from error
+        raise UsageError(f"Cannot write {path}: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:
