@@ -84,7 +84,7 @@ def new_run(title: str, directory: str = "") -> Run:
 
 
 def find_runs() -> list[Run]:
-    """Returns every run with a record or a namespace; one without record belongs to a process that never came so far."""
+    """Returns every run that has a record or a namespace."""
     runs: dict[str, Run] = {}
     for path in sorted(_RECORDS.glob("*.json")):
         try:
@@ -99,7 +99,7 @@ def find_runs() -> list[Run]:
 
 
 def remove_run(run: Run) -> None:
-    """Ends the processes of a run, deletes its namespaces and its directory, and forgets it; what is gone is no error."""
+    """Ends the processes of a run, deletes its namespaces and directory, forgets it; what is gone is no error."""
     namespaces = run.namespaces()
     end_processes(list_processes(namespaces))
     if namespaces:

@@ -39,7 +39,7 @@ _SMALL: Final = 28
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Is one Ethernet. `ipv4` is a prefix of at most 28 bits, `ipv6` a /64; empty means that the family is absent here."""
+    """Is one Ethernet. `ipv4` is a prefix of at most 28 bits, `ipv6` a /64; empty: the family is absent here."""
 
     name: str
     ipv4: str = ""
@@ -97,7 +97,7 @@ class Topology:
             for name in names:
                 if not _NAME.fullmatch(name) or name == FABRIC:
                     raise UsageError(
-                        f"{name!r} cannot name a part of a lab: use a-z, 0-9 and -, at most 32 characters, not {FABRIC!r}"
+                        f"{name!r} cannot name a part of a lab: use a-z, 0-9, - (at most 32), and not {FABRIC!r}"
                     )
                 if list(names).count(name) > 1:
                     raise UsageError(f"the lab has two parts named {name!r}: give each a name of its own")
