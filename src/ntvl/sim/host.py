@@ -1,0 +1,173 @@
+"""A computer: interfaces, a routing table of two rules, UDP sockets, clocks, and one program.
+
+Routing is what a kernel does without being told more: an interface whose prefix has the destination, else the first one
+that is up. The source address is that interface's, so a moved host speaks from its new address at once.
+
+Each host has two clocks. The machine clock never steps, goes on in suspend, and started at some other moment on each
+host, so a protocol that compares two hosts' clocks fails here. The wall clock may be stepped.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple, Protocol
+
+from ntvl.sim.packet import Link, Packet
+from ntvl.sim.router import Router
+from ntvl.sim.segment import Attachment, Segment
+from ntvl.sim.timeline import Timeline
+from ntvl.wire.address import Address
+
+__all__ = ["EPOCH_S", "Captured", "Host", "Program"]
+
+EPOCH_S: Final = 1_790_000_000.0
+"""Wall-clock time at the simulator's second 0: some day in 2026."""
+
+
+class Captured(NamedTuple):
+    """Is one datagram as a capture on a host's interfaces shows it."""
+
+    at: float
+    outgoing: bool
+    source: Address
+    destination: Address
+    data: bytes
+
+
+class Program(Protocol):
+    """Is what runs on a host."""
+
+    def handle_datagram(self, data: bytes, source: Address, socket: int) -> None:
+        """Takes a datagram for one of the host's sockets."""
+
+    def handle_wake(self) -> None:
+        """Hears that the host woke up from suspend."""
+
+    def handle_interfaces(self) -> None:
+        """Hears that the host's addresses changed."""
+
+
+class Host:
+    """Is a box at the edge, with UDP sockets.
+
+    Args:
+        ports: the port of each socket by its number; socket 0 is the main one.
+        filter: asked for each datagram that arrives, whether a partition lets it in.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        timeline: Timeline,
+        random: Random,
+        *,
+        port: int,
+        admits: Callable[["Host", "Host"], bool],
+    ) -> None:
+        self.name = name
+        self.ports: dict[int, int] = {0: port}
+        self.program: Program | None = None
+        self.interfaces: list[Attachment] = []
+        self.asleep = False
+        self.capture: list[Captured] | None = None
+        """Every datagram in and out since it was set to a list; None captures nothing."""
+        self.sent = 0
+        """Datagrams sent so far."""
+        self.received = 0
+        """Datagrams received so far."""
+        self.drops: dict[str, int] = {}
+        """Datagrams for nobody: "no-route", "no-socket", "asleep", "partition"."""
+        self._timeline = timeline
+        self._admits = admits
+        self._clock_offset_s = random.uniform(100.0, 1e6)
+        self._wall_offset_s = 0.0
+
+    @property
+    def now(self) -> float:
+        """Returns the machine clock, seconds."""
+        return self._timeline.now + self._clock_offset_s
+
+    def moment(self, now: float) -> float:
+        """Returns the simulator's time for a time on the machine clock."""
+        return now - self._clock_offset_s
+
+    def wall(self) -> float:
+        """Returns the wall clock, seconds since the Unix epoch."""
+        return EPOCH_S + self._timeline.now + self._wall_offset_s
+
+    def step_wall(self, step_s: float) -> None:
+        """Steps the wall clock, forwards or backwards."""
+        self._wall_offset_s += step_s
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Returns the addresses of all interfaces that are up."""
+        return tuple(a for i in self.interfaces if i.up for a in i.addresses)
+
+    def plug(self, segment: Segment, *, link: Link | None = None, ipv4: bool = True, ipv6: bool = True) -> Attachment:
+        """Adds an interface on a segment, with addresses of it, and tells the program."""
+        attachment = segment.attach(self, link)
+        segment.assign(attachment, segment.next_addresses(ipv4=ipv4, ipv6=ipv6))
+        if segment.gateway is not None and isinstance(segment.gateway.box, Router):
+            for address in attachment.addresses:
+                segment.gateway.box.adopt(address)
+        self.interfaces.append(attachment)
+        self._tell()
+        return attachment
+
+    def unplug(self, attachment: Attachment | None = None) -> None:
+        """Takes one interface away, or all of them, and tells the program."""
+        for gone in [attachment] if attachment is not None else list(self.interfaces):
+            gone.segment.detach(gone)
+            self.interfaces.remove(gone)
+        self._tell()
+
+    def send(self, data: bytes, destination: Address, socket: int = 0) -> bool:
+        """Sends one datagram; returns False where no interface leads there."""
+        interface = self._route(destination)
+        source = interface.address(destination.is_ipv6) if interface is not None else None
+        if interface is None or source is None or self.asleep:
+            self._count("no-route")
+            return False
+        packet = Packet(Address(source, self.ports[socket]), destination, bytes(data), self)
+        self.sent += 1
+        if self.capture is not None:
+            self.capture.append(Captured(self._timeline.now, True, packet.source, destination, packet.data))
+        interface.send(packet)
+        return True
+
+    def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
+        """Hands a datagram to the program, unless the host sleeps, is cut off from its sender or has no such socket."""
+        socket = next((s for s, port in self.ports.items() if port == packet.destination.port), None)
+        if self.asleep:
+            self._count("asleep")
+        elif isinstance(packet.sender, Host) and not self._admits(packet.sender, self):
+            self._count("partition")
+        elif socket is None or self.program is None:
+            self._count("no-socket")
+        else:
+            self.received += 1
+            if self.capture is not None:
+                self.capture.append(Captured(self._timeline.now, False, packet.source, packet.destination, packet.data))
+            self.program.handle_datagram(packet.data, packet.source, socket)
+
+    def suspend(self, duration_s: float) -> None:
+        """Stops the program and goes deaf for that long; clocks go on."""
+        self.asleep = True
+        self._timeline.after(duration_s, self._wake)
+
+    def _wake(self) -> None:
+        self.asleep = False
+        if self.program is not None:
+            self.program.handle_wake()
+
+    def _tell(self) -> None:
+        if self.program is not None:
+            self.program.handle_interfaces()
+
+    def _route(self, destination: Address) -> Attachment | None:
+        usable = [i for i in self.interfaces if i.up and i.address(destination.is_ipv6) is not None]
+        private = next((i for i in usable if not i.segment.public and i.segment.has(destination.host)), None)
+        return private or next(iter(usable), None)
+
+    def _count(self, reason: str) -> None:
+        self.drops[reason] = self.drops.get(reason, 0) + 1

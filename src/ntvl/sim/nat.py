@@ -1,0 +1,163 @@
+"""One NAT or firewall: two functions of source, destination and time.
+
+`outbound` says as whom a datagram leaves, `inbound` whom one that comes in is for; either may say nobody. What is
+between them is a table of bindings: one internal address, for endpoint-dependent mapping together with a destination,
+holds one external port, and remembers where it has sent. A binding lives as long as its newest session; each
+destination is a session of its own, with its own lifetime, as in connection tracking.
+"""
+
+from collections.abc import Hashable
+from random import Random
+from typing import Final
+
+from ntvl.nat import Filtering, Mapping, NatBehaviour, PortAllocation
+from ntvl.wire.address import Address
+
+__all__ = ["Nat"]
+
+_PORT_MIN: Final = 1024
+_PORTS: Final = 65536 - _PORT_MIN
+_TRIES: Final = 64
+"""Draws of a random port before the rest of the pool is searched in order."""
+
+
+class _Binding:
+    __slots__ = ("destination", "external", "internal", "sessions")
+
+    def __init__(self, internal: Address, external: Address, destination: Hashable) -> None:
+        self.internal = internal
+        self.external = external
+        self.destination = destination
+        self.sessions: dict[Address, float] = {}
+        """When each remote that it has sent to was last heard of."""
+
+
+class Nat:
+    """Translates and filters UDP as a `NatBehaviour` says, for one address family.
+
+    Args:
+        address: its external address; unused where it does not translate.
+        random: draws ports.
+    """
+
+    def __init__(self, behaviour: NatBehaviour, address: str, random: Random) -> None:
+        self.behaviour = behaviour
+        self.address = address
+        self.drops: dict[str, int] = {}
+        """Datagrams refused, by "filtered", "no-mapping" and "no-port"."""
+        self._random = random
+        self.reboot()
+
+    def reboot(self, address: str | None = None) -> None:
+        """Forgets every mapping and counter; new ones do not repeat the old ones unless ports are preserved.
+
+        Args:
+            address: the external address from now on, where it changes with the reboot.
+        """
+        self.address = self.address if address is None else address
+        self._bindings: dict[tuple[Address, Hashable], _Binding] = {}
+        self._by_port: dict[Address, list[_Binding]] = {}
+        self._blocks: dict[str, int] = {}
+        self._next = self._random.randrange(_PORTS)
+
+    def outbound(self, source: Address, destination: Address, now: float) -> Address | None:
+        """Returns the address from which a datagram of an inside host goes on, or None where it does not."""
+        part = self._part(destination)
+        binding = self._bindings.get((source, part))
+        if binding is not None and not self._expire(binding, now):
+            binding = None
+        if binding is None:
+            external = self._allocate(source, part, now) if self.behaviour.translates else source
+            if external is None:
+                self._count("no-port")
+                return None
+            binding = _Binding(source, external, part)
+            self._bindings[source, part] = binding
+            self._by_port.setdefault(external, []).append(binding)
+        binding.sessions[destination] = now
+        return binding.external
+
+    def inbound(self, source: Address, destination: Address, now: float) -> Address | None:
+        """Returns the inside address that a datagram to an external one is for, or None where it is not let in."""
+        found = [b for b in list(self._by_port.get(destination, ())) if self._expire(b, now)]
+        if not found:
+            if not self.behaviour.translates and self.behaviour.filtering is Filtering.ENDPOINT_INDEPENDENT:
+                return destination
+            self._count("no-mapping")
+            return None
+        for binding in found:
+            if self._admits(binding, source):
+                if source in binding.sessions:
+                    binding.sessions[source] = now
+                return binding.internal
+        self._count("filtered")
+        return None
+
+    def _part(self, destination: Address) -> Hashable:
+        # What of a destination tells mappings apart.
+        if not self.behaviour.translates or self.behaviour.mapping is Mapping.ENDPOINT_INDEPENDENT:
+            return None
+        return destination.host if self.behaviour.mapping is Mapping.ADDRESS_DEPENDENT else destination
+
+    def _admits(self, binding: _Binding, source: Address) -> bool:
+        filtering = self.behaviour.filtering
+        if filtering is Filtering.ENDPOINT_INDEPENDENT:
+            return True
+        if filtering is Filtering.ADDRESS_DEPENDENT:
+            return any(remote.host == source.host for remote in binding.sessions)
+        return source in binding.sessions
+
+    def _expire(self, binding: _Binding, now: float) -> bool:
+        # Drops what is too old; returns whether the binding still lives.
+        oldest = now - self.behaviour.lifetime_s
+        for remote in [remote for remote, heard in binding.sessions.items() if heard < oldest]:
+            del binding.sessions[remote]
+        if binding.sessions:
+            return True
+        del self._bindings[binding.internal, binding.destination]
+        self._by_port[binding.external].remove(binding)
+        if not self._by_port[binding.external]:
+            del self._by_port[binding.external]
+        return False
+
+    def _allocate(self, source: Address, part: Hashable, now: float) -> Address | None:
+        allocation = self.behaviour.allocation
+        if allocation is PortAllocation.PRESERVING:
+            external = Address(self.address, source.port)
+            if self._is_free(external, part, now):
+                return external
+        if allocation is PortAllocation.BLOCK_RANDOM:
+            size = self.behaviour.block_ports
+            first = _PORT_MIN + size * self._blocks.setdefault(source.host, self._random.randrange(_PORTS // size))
+            return self._draw(first, size, part, now)
+        if allocation is PortAllocation.SEQUENTIAL:
+            for _ in range(_PORTS):
+                external = Address(self.address, _PORT_MIN + self._next)
+                self._next = (self._next + self.behaviour.step) % _PORTS
+                if self._is_free(external, part, now):
+                    return external
+            return None
+        return self._draw(_PORT_MIN, _PORTS, part, now)
+
+    def _draw(self, first: int, count: int, part: Hashable, now: float) -> Address | None:
+        start = 0
+        for _ in range(_TRIES):
+            start = self._random.randrange(count)
+            external = Address(self.address, first + start)
+            if self._is_free(external, part, now):
+                return external
+        for offset in range(count):
+            external = Address(self.address, first + (start + offset) % count)
+            if self._is_free(external, part, now):
+                return external
+        return None
+
+    def _is_free(self, external: Address, part: Hashable, now: float) -> bool:
+        # Preserved ports may serve several destinations at once (overloading); others belong to one mapping.
+        taken = [b for b in list(self._by_port.get(external, ())) if self._expire(b, now)]
+        if self.behaviour.allocation is PortAllocation.PRESERVING and part is not None:
+            return all(b.destination != part for b in taken)
+        return not taken
+
+    def _count(self, reason: str) -> None:
+        self.drops[reason] = self.drops.get(reason, 0) + 1

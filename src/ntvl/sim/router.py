@@ -1,0 +1,129 @@
+"""A box between two segments: home router, carrier's NAT, firewall.
+
+IPv4 is treated as the `NatBehaviour` says. IPv6 is never translated, only filtered in the same way, so hosts inside
+have addresses of the Internet; the same goes for IPv4 behind a firewall. Such addresses are routed to the box from
+outside.
+"""
+
+from dataclasses import replace
+from random import Random
+
+from ntvl.nat import NatBehaviour
+from ntvl.sim.nat import Nat
+from ntvl.sim.packet import Packet
+from ntvl.sim.segment import Attachment, Segment
+from ntvl.sim.timeline import Timeline
+from ntvl.wire.address import Address
+
+__all__ = ["Router"]
+
+
+class Router:
+    """Joins `inside` to `outside`.
+
+    Args:
+        behaviour: what it does to UDP.
+        timeline: tells the time of each datagram.
+        random: draws ports.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        behaviour: NatBehaviour,
+        *,
+        inside: Segment,
+        outside: Segment,
+        timeline: Timeline,
+        random: Random,
+    ) -> None:
+        self.name = name
+        self.behaviour = behaviour
+        self.inside = inside
+        self.outside = outside
+        self.drops: dict[str, int] = {}
+        """Datagrams for its own address from inside, where it does not hairpin: "hairpin"."""
+        self._timeline = timeline
+        self._in = inside.attach(self)
+        self._out = outside.attach(self)
+        inside.gateway = self._in
+        outside.assign(self._out, outside.next_addresses(ipv6=inside.ipv6 is not None))
+        self._ipv4 = Nat(behaviour, self._out.address(False) or "", random)
+        self._ipv6 = Nat(replace(behaviour, translates=False), "", random)
+
+    @property
+    def up(self) -> bool:
+        """Tells whether the line outside is plugged in."""
+        return self._out.up
+
+    @up.setter
+    def up(self, value: bool) -> None:
+        self._out.up = value
+
+    @property
+    def address(self) -> str:
+        """Returns the IPv4 address that it shows outside."""
+        return self._ipv4.address
+
+    @property
+    def nat_drops(self) -> dict[str, int]:
+        """Returns the datagrams that its IPv4 side refused, by reason."""
+        return self._ipv4.drops
+
+    def adopt(self, address: str) -> None:
+        """Has an address inside that is not translated routed here, by every box up to the Internet."""
+        if self._translates(":" in address):
+            return
+        self.outside.claim(self._out, address)
+        gateway = self.outside.gateway
+        if gateway is not None and isinstance(gateway.box, Router):
+            gateway.box.adopt(address)
+
+    def chain(self) -> tuple["Router", ...]:
+        """Returns this router and those outside of it, up to the Internet."""
+        gateway = self.outside.gateway
+        outer = gateway.box.chain() if gateway is not None and isinstance(gateway.box, Router) else ()
+        return (self, *outer)
+
+    def reboot(self, *, new_address: bool = False) -> None:
+        """Forgets every mapping at once; with `new_address` the provider gives another address, too."""
+        address = None
+        if new_address:
+            addresses = self.outside.next_addresses(ipv6=False)
+            kept = tuple(a for a in self._out.addresses if ":" in a)
+            self.outside.assign(self._out, addresses + kept)
+            address = addresses[0]
+        self._ipv4.reboot(address)
+        self._ipv6.reboot()
+
+    def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
+        """Translates, filters and passes on a datagram."""
+        now = self._timeline.now
+        nat = self._ipv6 if packet.destination.is_ipv6 else self._ipv4
+        if attachment is self._out:
+            target = nat.inbound(packet.source, packet.destination, now)
+            if target is not None:
+                self._in.send(packet._replace(destination=target))
+            return
+        if packet.destination.host == nat.address:
+            self._hairpin(packet, nat, now)
+            return
+        source = nat.outbound(packet.source, packet.destination, now)
+        if source is not None:
+            self._out.send(packet._replace(source=source))
+
+    def _hairpin(self, packet: Packet, nat: Nat, now: float) -> None:
+        # RFC 4787 section 6: the one inside sees the other's external address and port.
+        target: Address | None = None
+        if self.behaviour.hairpin:
+            source = nat.outbound(packet.source, packet.destination, now)
+            if source is not None:
+                target = nat.inbound(source, packet.destination, now)
+                packet = packet._replace(source=source)
+        if target is None:
+            self.drops["hairpin"] = self.drops.get("hairpin", 0) + 1
+            return
+        self._in.send(packet._replace(destination=target))
+
+    def _translates(self, is_ipv6: bool) -> bool:
+        return self.behaviour.translates and not is_ipv6
