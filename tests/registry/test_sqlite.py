@@ -1,5 +1,6 @@
 """What only the store in a file can get right or wrong."""
 
+import resource
 import sqlite3
 from pathlib import Path
 
@@ -79,8 +80,10 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     plain = sqlite3.connect(tmp_path / "leases.db")
     plain.execute("CREATE TABLE recipes (name TEXT)")
     plain.close()
+    before = (tmp_path / "leases.db").read_bytes()
     with pytest.raises(StoreError, match="another program"):
         SqliteStore(tmp_path / "leases.db")
+    assert (tmp_path / "leases.db").read_bytes() == before
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -98,15 +101,14 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 def test_a_full_disk_costs_the_write_and_not_the_store(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "leases.db")
     store.put_lease(LEASE, now=0.0)
-    connection = store._connection
-    assert connection is not None
-    connection.execute("PRAGMA max_page_count = 1")
-    with pytest.raises(StoreError, match="check its directory and the disk"):
-        for number in range(2000):
-            store.put_lease(
-                Lease(HOME, number.to_bytes(32, "big"), f"10.0.{number >> 8}.{number & 255}", "n", 1.0), 0.0
-            )
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StoreError, match="check its directory and the disk"):
+            for number in range(5000):
+                store.put_lease(Lease(HOME, number.to_bytes(32), f"10.0.{number >> 8}.{number & 255}", "n", 1.0), 0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.lease_of(HOME, ANN) == LEASE
-    connection.execute("PRAGMA max_page_count = 100000")
     assert store.put_lease(Lease(HOME, b"z" * 32, "10.9.9.9", "z", 1.0), 0.0)
     store.close()

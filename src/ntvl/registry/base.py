@@ -4,9 +4,9 @@
     Lease   an address of a community belongs to one node key, until it expires
 
 Policy (which address to offer, what to refuse, in which words) lives in `ntvl.proto.leases`. A store only keeps two
-promises, atomically, so that several supernodes may one day share one: a name has one key and a key one name; an address
-has one node and a node one address. Wall-clock time is handed in. What has expired stays until somebody else wants its
-place or `purge` is called, so a node that comes back late still finds its address where nobody took it.
+promises, atomically, so that several supernodes may one day share one: a name has one key and a key one name; an
+address has one node and a node one address. Wall-clock time is handed in. What has expired stays until somebody else
+wants its place or `purge` is called, so a node that comes back late still finds its address where nobody took it.
 """
 
 from collections.abc import Iterable

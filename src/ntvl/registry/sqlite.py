@@ -176,8 +176,6 @@ class SqliteStore:
                 raise self._error(error) from error
 
     def _open(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
         ours = int(connection.execute("PRAGMA application_id").fetchone()[0]) == _APPLICATION_ID
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
@@ -191,6 +189,8 @@ class SqliteStore:
                 f"{self._path} was written by a later version of ntvl (format {version}, this one knows "
                 f"{SCHEMA_VERSION}); update ntvl, or choose another directory with --state DIR."
             )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
         if empty:
             connection.executescript(_SCHEMA)
         elif (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
