@@ -1,0 +1,1 @@
+"""The data plane: moves frames and datagrams, decides nothing; `interface` is all that the control plane knows."""

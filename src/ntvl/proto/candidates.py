@@ -1,0 +1,78 @@
+"""Candidates: the addresses at which this node may be reached, and those of a peer that it is willing to try.
+
+Host candidates are every local address with the main port; server-reflexive ones are how supernodes see us (RFC 8445
+section 5.1.1). A peer's list is somebody else's input: it is bounded by the message format, and an address that would
+turn this node against itself, its neighbours' multicast or the virtual network is left out.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ntvl.errors import PeerError
+from ntvl.wire.address import Address, is_usable_target, parse_address
+from ntvl.wire.control import Candidate
+
+__all__ = ["CANDIDATES_MAX", "build_candidates", "usable_candidates"]
+
+CANDIDATES_MAX: Final = 24
+_TYPE_PREFERENCE: Final = {"host": 126, "prflx": 110, "mapped": 105, "srflx": 100}
+"""RFC 8445 section 5.1.2.2; "mapped" (by a port-mapping protocol) is surer than server-reflexive."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def build_candidates(
+    hosts: Sequence[str], port: int, observed: Iterable[Address], overlay: Sequence[Network]
+) -> tuple[Candidate, ...]:
+    """Returns this node's candidates, each address once, the most preferred first.
+
+    Args:
+        hosts: local addresses, literals; those inside `overlay` are left out, for the virtual network cannot carry
+        itself. port: the main UDP port, or 0 where unknown (then there are no host candidates). observed: our
+        addresses as supernodes see them. overlay: the subnets of our communities.
+    """
+    found: dict[Address, Candidate] = {}
+    if port:
+        for place, host in enumerate(hosts):
+            _add(found, "host", Address(host, port), place, overlay)
+    for place, address in enumerate(observed):
+        _add(found, "srflx", address, place, overlay)
+    ordered = sorted(found.values(), key=lambda c: -c.priority)
+    return tuple(ordered[:CANDIDATES_MAX])
+
+
+def _add(found: dict[Address, Candidate], kind: str, address: Address, place: int, overlay: Sequence[Network]) -> None:
+    if address in found or not _is_allowed(address, overlay):
+        return
+    local = 65535 - place - (0 if address.is_ipv6 else 1000)
+    priority = (_TYPE_PREFERENCE[kind] << 24) | (local << 8) | 255
+    found[address] = Candidate(kind, address.host, address.port, priority)
+
+
+def _is_allowed(address: Address, overlay: Sequence[Network]) -> bool:
+    ip = ipaddress.ip_address(address.host)
+    return is_usable_target(address) and not any(ip.version == n.version and ip in n for n in overlay)
+
+
+def usable_candidates(
+    candidates: Iterable[Candidate], own: Iterable[Candidate], overlay: Sequence[Network]
+) -> tuple[Candidate, ...]:
+    """Returns those of a peer's candidates that may be sent to, in canonical form, each once.
+
+    Args:
+        candidates: as the peer sent them.
+        own: our own candidates: a host address and port of ours can only be ourselves, so checks to it are pointless.
+        overlay: the subnets of our communities.
+    """
+    ours = {Address(c.host, c.port) for c in own if c.kind == "host"}
+    usable: dict[Address, Candidate] = {}
+    for candidate in candidates:
+        try:
+            address = parse_address(candidate.host, candidate.port)
+        except PeerError:
+            continue
+        if address in ours or address in usable or not _is_allowed(address, overlay):
+            continue
+        usable[address] = Candidate(candidate.kind, address.host, address.port, candidate.priority)
+    return tuple(usable.values())[:CANDIDATES_MAX]

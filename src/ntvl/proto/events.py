@@ -1,0 +1,107 @@
+"""What a node tells its runtime: facts to act on (addresses, keys), and facts for people."""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AddressAssigned",
+    "Failed",
+    "KeyLearned",
+    "NodeEvent",
+    "Notice",
+    "PathChanged",
+    "PeerGone",
+    "PeerSeen",
+    "PingReply",
+    "SupernodeState",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAssigned:
+    """Tells the runtime to give a device exactly these addresses (CIDR text), and bring it up."""
+
+    device: int
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLearned:
+    """Tells the runtime to pin a supernode's key, seen for the first time."""
+
+    url_index: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Says one sentence to the person: `level` is "info", "warning" or "error", `code` a stable kebab-case word."""
+
+    level: str
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Says that the node cannot go on: the runtime prints the sentence and ends with a non-zero status."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """Says how a peer is reached from now on.
+
+    `path` is "direct", "relay" or "none"; `remote` the peer's address when direct, `via` the supernode's URL when
+    relayed.
+    """
+
+    community: str
+    peer: bytes
+    name: str
+    path: str
+    remote: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSeen:
+    """Says that a member joined the community, as the supernode tells."""
+
+    community: str
+    peer: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGone:
+    """Says that a member left the community, as every supernode tells."""
+
+    community: str
+    peer: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingReply:
+    """Answers `Node.ping`: the round trip in seconds and the path that the reply took."""
+
+    id: int
+    rtt_s: float
+    path: str
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeState:
+    """Says what a supernode is to us now: "resolving", "connecting", "registered", "unreachable", "refused"."""
+
+    url_index: int
+    url: str
+    state: str
+
+
+NodeEvent = (
+    AddressAssigned | KeyLearned | Notice | Failed | PathChanged | PeerSeen | PeerGone | PingReply | SupernodeState
+)

@@ -1,0 +1,516 @@
+"""A node: its registrations at supernodes, its communities, its peers, behind the verbs of every machine.
+
+The node routes what comes in to whom it concerns and holds what they share; each part decides for itself.
+
+    STUN                  by user name or transaction id -> peer
+    INITIATION            opened by the listener (cookies, replays), certificate verified -> peer
+    RESPONSE, COOKIE      by receiver index -> peer or registration
+    CONTROL               by receiver index -> peer or registration; unknown index: RESET back, within a rate
+    RESET, KEY_REPLY      -> registration or peer, as hints
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ntvl.dataplane.interface import (
+    Activity,
+    Command,
+    Counters,
+    DeviceClosed,
+    DeviceOpened,
+    Event,
+    OpenDevice,
+    Target,
+    UnknownSender,
+    Wanted,
+)
+from ntvl.errors import PeerError
+from ntvl.identity.certificate import verify_certificate
+from ntvl.identity.keys import derive_mac, format_key
+from ntvl.proto.candidates import build_candidates
+from ntvl.proto.checks import HANDLE_BYTES
+from ntvl.proto.context import Context
+from ntvl.proto.events import AddressAssigned, NodeEvent, Notice
+from ntvl.proto.handshake import Listener, handshake_index
+from ntvl.proto.machine import Random, Wakeup, WallClock
+from ntvl.proto.members import Entry, Members
+from ntvl.proto.membership import Membership
+from ntvl.proto.pathfinder import Surroundings
+from ntvl.proto.peer import Peer
+from ntvl.proto.registration import Registration
+from ntvl.proto.settings import NodeSettings
+from ntvl.wire.address import Address, Origin, Relay, Transmit
+from ntvl.wire.control import Candidate, Roster
+from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, is_stun, parse_header
+from ntvl.wire.stun import Stun, StunClass, parse_stun
+
+__all__ = ["Node"]
+
+RENEW_CHECK_S: Final = 60.0
+FULL_ROSTER_S: Final = 3.0
+"""How long after the start of a full roster the members that it did not name are forgotten."""
+RESETS_PER_S: Final = 10
+TIDY_S: Final = 30.0
+NETWORK_SETTLE_S: Final = 0.3
+"""After a change of our addresses, the wait for the supernodes' view of them before peers hear new candidates."""
+
+
+class Node:
+    """Is the sans-IO node.
+
+    Args:
+        settings: who we are and where the supernodes are.
+        random: for keys, indices, jitter.
+        wall: for certificates.
+    """
+
+    def __init__(self, settings: NodeSettings, *, random: Random, wall: WallClock) -> None:
+        self.settings = settings
+        self._context = Context(random, wall)
+        self._listener = Listener(settings.key, random, aes=settings.aes)
+        self._memberships = [Membership(c, settings.key.public, settings.name, wall) for c in settings.communities]
+        self._members = {m.community.id: Members(self._context, m) for m in self._memberships}
+        self._entries: dict[int, tuple[Members, Entry]] = {}
+        self._ufrags: dict[str, Peer] = {}
+        self._next_handle = 1
+        self._hosts: tuple[str, ...] | None = None
+        self._resets: tuple[int, int] = (0, 0)
+        self._plane_drops: dict[str, int] = {}
+        self._device_names = {m.settings.device: m.settings.device_name for m in self._memberships}
+        self._offloads: dict[int, tuple[str, ...]] = {}
+        self._refused: set[tuple[bytes, str]] = set()
+        self._surroundings = Surroundings(
+            settings.key,
+            aes=settings.aes,
+            direct=settings.direct,
+            tie_breaker=int.from_bytes(random(8), "big"),
+            candidates=self._candidates,
+            refresh=self._refresh,
+            url=lambda via: str(settings.supernodes[via]),
+        )
+        self._registrations = [
+            Registration(self._context, settings, self, via=via, memberships=self._memberships)
+            for via in range(len(settings.supernodes))
+        ]
+        for membership in self._memberships:
+            s = membership.settings
+            self._context.commands.append(OpenDevice(s.device, s.device_name, membership.mac, s.mtu))
+            if s.lease != "auto":
+                self._assign(membership)
+
+    # --- verbs ---
+
+    def handle_datagram(self, data: bytes, origin: Origin, now: float) -> None:
+        """Takes one control datagram; whatever is wrong with it is counted, never raised."""
+        try:
+            self._route(data, origin, now)
+        except PeerError as error:
+            self._context.count(error.reason)
+
+    def handle_plane_event(self, event: Event, now: float) -> None:
+        """Takes the data plane's news."""
+        match event:
+            case Wanted(peer=handle):
+                found = self._entries.get(handle)
+                if found is not None:
+                    self._peer(*found, now).handle_wanted(now)
+            case Activity(peer=handle):
+                found = self._entries.get(handle)
+                if found is not None and found[1].peer is not None:
+                    found[1].peer.handle_activity(event, now)
+            case UnknownSender(index=index) if index:
+                relay = None if event.relay is None else Relay(*event.relay)
+                self._reset(index, Origin(Address(event.host, event.port), event.socket, relay), now)
+            case Counters(drops=drops):
+                self._plane_drops = drops
+            case DeviceOpened():
+                self._device_names[event.device] = event.name
+                self._offloads[event.device] = event.offloads
+                for membership in self._memberships:
+                    if membership.settings.device == event.device and (
+                        membership.address or membership.settings.lease != "auto"
+                    ):
+                        self._assign(membership)
+            case DeviceClosed() | _:
+                pass
+
+    def handle_timeout(self, now: float) -> None:
+        """Does what is due."""
+        for key in self._context.timers.due(now):
+            match key:
+                case ("peer", Peer() as peer):
+                    peer.handle_timeout(now)
+                case ("supernode", Registration() as registration):
+                    registration.handle_timeout(now)
+                case ("renew",):
+                    self._renew(now)
+                case ("tidy",):
+                    self._tidy(now)
+                case ("network",):
+                    self._network_changed(now)
+                case ("full-roster", Members() as members, int() as via):
+                    self._end_full(members, via, now)
+
+    def poll_timeout(self) -> Wakeup | None:
+        """Returns when `handle_timeout` has something to do."""
+        return self._context.timers.next()
+
+    def poll_transmit(self) -> Transmit | None:
+        """Returns the next datagram to send."""
+        return self._context.transmits.popleft() if self._context.transmits else None
+
+    def poll_command(self) -> Command | None:
+        """Returns the next command for the data plane."""
+        return self._context.commands.popleft() if self._context.commands else None
+
+    def poll_event(self) -> NodeEvent | None:
+        """Returns the next event for the runtime."""
+        return self._context.events.popleft() if self._context.events else None
+
+    # --- what the runtime tells ---
+
+    def handle_interfaces(self, hosts: Sequence[str], now: float) -> None:
+        """Takes this machine's addresses (literals, the overlay's own excluded), at the start and after each change."""
+        before, self._hosts = self._hosts, tuple(hosts)
+        if before is not None and set(before) != set(self._hosts):
+            self._refresh(now)
+            self._context.timers.set(("network",), now + NETWORK_SETTLE_S)
+
+    def handle_supernode_address(self, url_index: int, addresses: Sequence[Address], now: float) -> None:
+        """Takes what a supernode's name resolves to, none where it does not; again whenever that may have changed."""
+        self._registrations[url_index].handle_addresses(tuple(addresses), now)
+        self._context.timers.set_earlier(("renew",), now + RENEW_CHECK_S)
+        self._context.timers.set_earlier(("tidy",), now + TIDY_S)
+
+    def ping(self, community: str, key: bytes, now: float) -> int | None:
+        """Probes a member by its path of now; returns an id for the `PingReply`, or None where nobody has that key."""
+        for members in self._members.values():
+            entry = members.find(key)
+            if members.membership.community.name == community and entry is not None:
+                number = int.from_bytes(self._context.random(7), "big") | 1
+                self._peer(members, entry, now).ping(number, now)
+                return number
+        return None
+
+    def close(self, now: float) -> None:
+        """Says goodbye to peers and supernodes; the caller sends what `poll_transmit` still has and ends."""
+        for members in self._members.values():
+            for entry in members:
+                if entry.peer is not None:
+                    entry.peer.close(now)
+        for registration in self._registrations:
+            registration.close()
+
+    # --- routing ---
+
+    def _route(self, data: bytes, origin: Origin, now: float) -> None:
+        if not data:
+            raise PeerError("short")
+        if len(data) > CONTROL_BYTES_MAX:
+            raise PeerError("long")
+        if is_stun(data):
+            self._handle_stun(data, origin, now)
+            return
+        kind = data[0]
+        if kind == Kind.CONTROL:
+            self._handle_control(data, origin, now)
+        elif kind == Kind.INITIATION:
+            self._handle_initiation(data, origin, now)
+        elif kind in (Kind.RESPONSE, Kind.COOKIE):
+            owner = self._context.indices.find(handshake_index(data))
+            if not isinstance(owner, Peer | Registration):
+                raise PeerError("unknown-session")
+            if kind == Kind.COOKIE:
+                owner.handle_cookie(data, now)
+            else:
+                owner.handle_response(data, origin, now)
+        elif kind == Kind.RESET:
+            self._handle_reset(data, origin, now)
+        elif kind == Kind.KEY_REPLY:
+            for registration in self._registrations:
+                if origin.address in registration.addresses:
+                    registration.handle_key_reply(data, now)
+                    return
+            raise PeerError("transaction")
+        else:
+            raise PeerError("type")
+
+    def _handle_stun(self, data: bytes, origin: Origin, now: float) -> None:
+        message = parse_stun(data)
+        if message.cls is StunClass.REQUEST:
+            ufrag = (message.username or "").partition(":")[0]
+            peer = self._ufrags.get(ufrag)
+            if peer is None or origin.relay is not None:
+                raise PeerError("integrity", "a check for nobody here")
+            peer.handle_check(message, data, origin, now)
+        elif message.cls is StunClass.SUCCESS:
+            self._peer_of(message).handle_check_answer(message, data, origin, now)
+        else:
+            raise PeerError("transaction")
+
+    def _peer_of(self, message: Stun) -> Peer:
+        found = self._entries.get(int.from_bytes(message.transaction[:HANDLE_BYTES], "big"))
+        if found is None or found[1].peer is None:
+            raise PeerError("transaction")
+        return found[1].peer
+
+    def _handle_control(self, data: bytes, origin: Origin, now: float) -> None:
+        _, index, _ = parse_header(data)
+        owner = self._context.indices.find(index)
+        if isinstance(owner, Peer | Registration):
+            owner.handle_control(data, index, origin, now)
+        else:
+            self._reset(index, origin, now)
+            raise PeerError("unknown-session")
+
+    def _handle_initiation(self, data: bytes, origin: Origin, now: float) -> None:
+        source = repr((origin.address, origin.relay and origin.relay.source)).encode()
+        received = self._listener.handle_initiation(data, source, now)
+        if isinstance(received, bytes):
+            self._answer(received, origin)
+            return
+        try:
+            if not received.has_psk:
+                raise PeerError("type", "this is a node, not a supernode")
+            certificate = verify_certificate(received.payload, wall_time=self._context.wall(), node=received.remote)
+            members = self._members.get(certificate.community)
+            if members is None or received.remote == self.settings.key.public:
+                raise PeerError("unknown-community")
+        except PeerError as error:
+            self._note_refused(received.remote, error)
+            raise
+        entry = members.find(received.remote)
+        if entry is None:
+            entry = self._add(members, received.remote, certificate.name, certificate.addresses)
+        if origin.relay is not None:
+            for via, registration in enumerate(self._registrations):
+                if registration.address == origin.address:
+                    entry.relay_ids.setdefault(via, origin.relay.source)
+        self._peer(members, entry, now).handle_initiation(received, certificate, origin, now)
+
+    def _note_refused(self, key: bytes, error: PeerError) -> None:
+        """Says once why a peer whose handshake opened was refused: for people, since it knows our key."""
+        if (key, error.reason) not in self._refused and len(self._refused) < 1000:
+            self._refused.add((key, error.reason))
+            text = f"a handshake of node {format_key(key)[:8]} was refused: {error}"
+            self._context.events.append(Notice("warning", error.reason, text))
+
+    def _handle_reset(self, data: bytes, origin: Origin, now: float) -> None:
+        if len(data) != 8:
+            raise PeerError("short" if len(data) < 8 else "header")
+        index = int.from_bytes(data[4:8], "big")
+        if origin.relay is None:
+            for registration in self._registrations:
+                if registration.address == origin.address:
+                    registration.handle_reset(index, now)
+                    return
+        for _, entry in self._entries.values():
+            session = entry.peer.link.sending if entry.peer is not None else None
+            if entry.peer is not None and session is not None and session.keys.send_index == index:
+                entry.peer.handle_reset(now)
+                return
+        raise PeerError("unknown-session")
+
+    def _reset(self, index: int, origin: Origin, now: float) -> None:
+        """Hints to the sender that we know no such session; never more than `RESETS_PER_S`."""
+        second, count = self._resets
+        count = count + 1 if second == int(now) else 1
+        self._resets = (int(now), count)
+        if count <= RESETS_PER_S:
+            self._answer(bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4, "big"), origin)
+
+    def _answer(self, data: bytes, origin: Origin) -> None:
+        relay = None if origin.relay is None else (origin.relay.source, origin.relay.target)
+        self._context.send(data, Target(origin.address.host, origin.address.port, origin.socket, relay))
+
+    # --- peers ---
+
+    def _add(self, members: Members, key: bytes, name: str, addresses: tuple[str, ...]) -> Entry:
+        handle = self._next_handle
+        self._next_handle += 1
+        entry = members.add(handle, key, name, addresses)
+        self._entries[handle] = (members, entry)
+        return entry
+
+    def _peer(self, members: Members, entry: Entry, now: float) -> Peer:
+        if entry.peer is None:
+            entry.peer = Peer(
+                self._context,
+                self._surroundings,
+                members.membership,
+                handle=entry.handle,
+                key=entry.key,
+                name=entry.name,
+                addresses=entry.addresses,
+            )
+            self._ufrags[entry.peer.pathfinder.checks.ufrag] = entry.peer
+        self._set_relays(members, entry, now)
+        return entry.peer
+
+    def _set_relays(self, members: Members, entry: Entry, now: float) -> None:
+        if entry.peer is None:
+            return
+        for via, relay_id in entry.relay_ids.items():
+            registration = self._registrations[via]
+            ours = registration.relay_id(members.membership.community.id)
+            if ours is not None and registration.address is not None:
+                host, port = registration.address
+                entry.peer.set_relay(via, Target(host, port, 0, (relay_id, ours)), now)
+
+    def _tidy(self, now: float) -> None:
+        for members in self._members.values():
+            for entry in list(members):
+                members.tidy(entry, now)
+            self._forget_gone(members)
+        self._context.timers.set(("tidy",), now + TIDY_S)
+
+    def _forget_gone(self, members: Members) -> None:
+        gone = [h for h, (m, e) in self._entries.items() if m is members and m.find(e.key) is not e]
+        for handle in gone:
+            del self._entries[handle]
+        if gone:
+            alive = {e.peer for _, e in self._entries.values() if e.peer is not None}
+            self._ufrags = {u: p for u, p in self._ufrags.items() if p in alive}
+
+    # --- what registrations tell ---
+
+    def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
+        """Takes a lease, and the relay id that lets this supernode's relay carry us."""
+        if address and not membership.address and membership.settings.lease == "auto":
+            membership.address = address
+            self._assign(membership)
+            for registration in self._registrations:
+                registration.renew(now)
+        elif address and address != membership.address and membership.settings.lease == "auto":
+            text = (
+                f"supernode {self.settings.supernodes[via].host} would give {membership.community.name!r} the address "
+                f"{address}, but this node holds {membership.address}: the supernodes do not share their leases"
+            )
+            self._context.events.append(Notice("warning", "address-taken", text))
+        members = self._members[membership.community.id]
+        for entry in members:
+            if via in entry.relay_ids:
+                self._set_relays(members, entry, now)
+
+    def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
+        """Takes joins and leaves."""
+        members = self._members[membership.community.id]
+        if roster.since == 0:
+            members.begin_full(via)
+            self._context.timers.set(("full-roster", members, via), now + FULL_ROSTER_S)
+        for member in roster.joined:
+            if member.node == self.settings.key.public:
+                continue
+            entry = members.find(member.node) or self._add(members, member.node, member.name, member.addresses)
+            if members.update(entry, member, via):
+                self._set_relays(members, entry, now)
+        for key in roster.left:
+            entry_left = members.find(key)
+            if entry_left is not None:
+                members.leave(entry_left, via, now)
+        if roster.left:
+            self._forget_gone(members)
+
+    def _end_full(self, members: Members, via: int, now: float) -> None:
+        for key in members.end_full(via):
+            entry = members.find(key)
+            if entry is not None:
+                members.leave(entry, via, now)
+        self._forget_gone(members)
+
+    def handle_supernode_lost(self, via: int, now: float) -> None:
+        """Takes the news that a supernode is silent: its relays are the last resort."""
+        for members in self._members.values():
+            for entry in members:
+                if entry.peer is not None:
+                    entry.peer.handle_relay_silent(via, now)
+
+    def handle_observed(self, via: int, now: float) -> None:
+        """Takes the news that a supernode sees us elsewhere: peers without a direct path try again."""
+        if self._hosts is not None:
+            self._context.timers.set_earlier(("network",), now + NETWORK_SETTLE_S)
+
+    # --- addresses ---
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        observed = [r.observed for r in self._registrations if r.observed is not None]
+        overlay = [network for m in self._memberships for network in m.overlay]
+        return build_candidates(self._hosts or (), self.settings.port, observed, overlay)
+
+    def _refresh(self, now: float) -> None:
+        for registration in self._registrations:
+            registration.refresh(now)
+
+    def _network_changed(self, now: float) -> None:
+        for members in self._members.values():
+            for entry in members:
+                if entry.peer is not None:
+                    entry.peer.handle_network_change(now)
+
+    def _assign(self, membership: Membership) -> None:
+        self._context.events.append(AddressAssigned(membership.settings.device, membership.addresses))
+
+    def _renew(self, now: float) -> None:
+        for registration in self._registrations:
+            registration.renew(now)
+        self._context.timers.set(("renew",), now + RENEW_CHECK_S)
+
+    # --- status ---
+
+    def status(self, now: float) -> dict[str, Any]:
+        """Returns what `ntvl status --json` shows, but for the engine and the uptime, which the runtime knows."""
+        drops = Counter(self._context.drops)
+        drops.update(self._plane_drops)
+        return {
+            "node": {
+                "name": self.settings.name,
+                "id": format_key(self.settings.key.public),
+                "version": self.settings.version,
+            },
+            "communities": [self._community_status(m, now) for m in self._memberships],
+            "supernodes": [
+                {
+                    "url": str(r.url),
+                    "state": r.state,
+                    "rtt_ms": None if r.rtt_s is None else round(r.rtt_s * 1000, 3),
+                    "observed": None if r.observed is None else str(r.observed),
+                }
+                for r in self._registrations
+            ],
+            "drops": dict(sorted(drops.items())),
+        }
+
+    def _community_status(self, membership: Membership, now: float) -> dict[str, Any]:
+        members = self._members[membership.community.id]
+        return {
+            "name": membership.community.name,
+            "id": format_key(membership.community.id),
+            "device": self._device_names[membership.settings.device],
+            "mac": membership.mac.hex(":"),
+            "addresses": list(membership.addresses)
+            if membership.address or membership.settings.lease != "auto"
+            else [],
+            "mtu": membership.settings.mtu,
+            "peers": [self._peer_status(membership, e, now) for e in members],
+        }
+
+    def _peer_status(self, membership: Membership, entry: Entry, now: float) -> dict[str, Any]:
+        peer = entry.peer
+        path, remote, via = ("none", "", "") if peer is None else peer.path
+        age_s = None if peer is None else peer.link.age_s(now)
+        selected = None if peer is None or path == "none" else peer.pathfinder.paths.selected
+        activity = None if peer is None else peer.activity
+        return {
+            "name": entry.name if peer is None else peer.name,
+            "id": format_key(entry.key),
+            "addresses": list(entry.addresses if peer is None else peer.addresses),
+            "mac": derive_mac(membership.community.id, entry.key).hex(":"),
+            "path": path,
+            "remote": remote or None,
+            "via": via or None,
+            "rtt_ms": None if selected is None or selected.rtt_s is None else round(selected.rtt_s * 1000, 3),
+            "rx_bytes": 0 if activity is None else activity.rx_bytes,
+            "tx_bytes": 0 if activity is None else activity.tx_bytes,
+            "handshake_age_s": None if age_s is None else round(age_s, 1),
+        }

@@ -1,0 +1,589 @@
+"""Our side of one supernode: its key, a session, a registration for each community, keepalives, the roster.
+
+    resolving --address--> connecting --response--> registered <--reply-- (keepalive every 20 s)
+                               ^                         |
+                               +---- unreachable <-------+  three keepalives without an answer
+
+A registration survives all of this: what the node leased and whom it knows stays, only the way through this supernode
+goes. The session roams: the supernode follows our address by any sealed message, and a hint from it (RESET, or
+"unknown" in a keepalive reply) makes us register again at once.
+"""
+
+from typing import Final, Protocol
+
+from ntvl.dataplane.interface import Target
+from ntvl.errors import REASONS, PeerError
+from ntvl.identity.keys import format_key
+from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.context import Context
+from ntvl.proto.duration import format_duration
+from ntvl.proto.events import Failed, KeyLearned, Notice, SupernodeState
+from ntvl.proto.link import Link
+from ntvl.proto.membership import Membership
+from ntvl.proto.settings import NodeSettings
+from ntvl.wire.address import Address, Origin
+from ntvl.wire.control import (
+    Keepalive,
+    KeepaliveReply,
+    Leave,
+    Message,
+    Refused,
+    Register,
+    Registered,
+    Roster,
+    RosterRequest,
+    Unsupported,
+    build_message,
+    parse_message,
+)
+from ntvl.wire.header import Kind
+
+__all__ = ["Registration", "RegistrationOwner"]
+
+ANSWER_WAIT_S: Final = (1.0, 1.0, 2.0)
+"""Waits for an answer to a keepalive; after the last the supernode is unreachable."""
+RECONNECT_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+REGISTER_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+REFUSED_WAIT_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
+"""A refusal is repeated at a falling rate: somebody may have mended its cause."""
+STANDBY_WAIT_S: Final = 3.0
+"""How long a second supernode lets the first lease the address, so that both know the same one."""
+ROSTER_WAIT_S: Final = (0.3, 1.0, 2.0, 5.0)
+KEY_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 30.0)
+KEY_REQUEST_BYTES: Final = 64
+"""As large as needed for the reply to be smaller than the request, so that nobody is amplified at."""
+RESET_SPACING_S: Final = 1.0
+REFRESH_SPACING_S: Final = 0.5
+SKEW_MAX_S: Final = 300.0
+ADDRESSES_MAX: Final = 4
+FATAL_STATIC: Final = frozenset({"address-taken", "address-outside", "subnet-full", "subnet-differs"})
+
+
+class RegistrationOwner(Protocol):
+    """Is what a registration tells its node."""
+
+    def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
+        """The community knows us at this supernode; `address` is what it leased, CIDR text or ""."""
+
+    def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
+        """Members joined or left, as this supernode tells."""
+
+    def handle_supernode_lost(self, via: int, now: float) -> None:
+        """The supernode does not answer any more."""
+
+    def handle_observed(self, via: int, now: float) -> None:
+        """The supernode sees us at another address than before."""
+
+
+class Standing:
+    """Is where we stand with one community at this supernode."""
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership = membership
+        self.relay_id: int | None = None
+        self.version = 0
+        self.target_version = 0
+        self.refusal = ""
+        self.certificate = b""
+        self.request: int | None = None
+        self.tries = 0
+        self.refusals = 0
+        self.next_at: float | None = None
+        self.roster_tries = 0
+        self.roster_at: float | None = None
+
+
+class Registration:
+    """Keeps one supernode.
+
+    Args:
+        via: its place in the settings; names it towards the owner.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        settings: NodeSettings,
+        owner: RegistrationOwner,
+        *,
+        via: int,
+        memberships: list[Membership],
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._owner = owner
+        self.via = via
+        self.url: SupernodeUrl = settings.supernodes[via]
+        self.key = self.url.key
+        self.state = "resolving"
+        self.address: Address | None = None
+        """Where it answered last."""
+        self.observed: Address | None = None
+        self.rtt_s: float | None = None
+        self.standings = {m.community.id: Standing(m) for m in memberships}
+        self._addresses: tuple[Address, ...] = ()
+        self._link: Link | None = None
+        self._connect_at: float | None = None
+        self._connects = 0
+        self._handshake_sent = 0.0
+        self._key_at: float | None = None
+        self._key_tries = 0
+        self._key_nonce = b""
+        self._key_warned = b""
+        self._keepalive_s = 20.0
+        self._keepalive_at: float | None = None
+        self._asked: dict[int, float] = {}
+        self._unanswered = 0
+        self._last_reset = float("-inf")
+        self._last_refresh = float("-inf")
+        self._skew_warned = False
+        self._closed = False
+
+    # --- what others see ---
+
+    def relay_id(self, community: bytes) -> int | None:
+        """Returns our relay id in a community, or None where this supernode cannot relay for us now."""
+        standing = self.standings.get(community)
+        return None if standing is None or self.state != "registered" else standing.relay_id
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Returns every address at which the supernode may answer."""
+        return self._addresses if self.address is None else (self.address, *self._addresses)
+
+    def is_reachable(self) -> bool:
+        """Returns whether it answered lately."""
+        return self.state in ("registered", "refused")
+
+    # --- inputs ---
+
+    def handle_addresses(self, addresses: tuple[Address, ...], now: float) -> None:
+        """Takes the addresses that the supernode's name resolves to now, none where the name does not resolve."""
+        self._addresses = addresses[:ADDRESSES_MAX]
+        if not self._addresses or self.state != "resolving":
+            return
+        self._set_state("connecting")
+        self._connect(now)
+        self._schedule()
+
+    def handle_key_reply(self, data: bytes, now: float) -> None:
+        """Takes a KEY_REPLY: a first key is learned, another key than the known one is refused.
+
+        Raises:
+            PeerError: reason "short", "header" or "transaction".
+        """
+        if len(data) != 44:
+            raise PeerError("short" if len(data) < 44 else "header")
+        if not self._key_nonce or data[4:12] != self._key_nonce:
+            raise PeerError("transaction", "a key nobody asked for")
+        key = data[12:44]
+        if self.key is None:
+            self._key_nonce = b""
+            self._key_at = None
+            self.key = key
+            self._context.events.append(KeyLearned(self.via, key))
+            self._connect(now)
+        elif key != self.key and self._key_warned != key:
+            self._key_warned = key
+            self._set_state("refused")
+            text = (
+                f"supernode {self.url.host}:{self.url.port} shows the key {format_key(key)} instead of "
+                f"{format_key(self.key)}: refused, for it may be an impostor; if its owner did change the key, "
+                "remove the old one from known_supernodes or correct the URL"
+            )
+            self._context.events.append(Notice("error", "supernode-key", text))
+            self._context.count("supernode-key")
+        self._schedule()
+
+    def handle_response(self, data: bytes, origin: Origin, now: float) -> None:
+        """Takes the RESPONSE to our initiation; raises PeerError for the caller to count."""
+        if self._link is None:
+            raise PeerError("unknown-session")
+        sent = self._handshake_sent
+        self._link.handle_response(data, now)
+        self._link.dropped.clear()
+        self.address = origin.address
+        self.rtt_s = now - sent
+        self._connects = 0
+        self._connect_at = None
+        self._key_at = None
+        self._key_nonce = b""
+        self._unanswered = 0
+        self._asked.clear()
+        lasting = self.state == "registered" or (self.state == "refused" and not self._key_warned)
+        if not lasting:
+            self._key_warned = b""
+            self._set_state("connecting")
+            for standing in self.standings.values():
+                standing.tries = 0
+                standing.next_at = now + self._patience(standing)
+        self._send_keepalive(now)
+        self._run(now)
+
+    def handle_cookie(self, data: bytes, now: float) -> None:
+        """Takes a COOKIE: the supernode is under load."""
+        if self._link is not None:
+            datagram = self._link.handle_cookie(data, now)
+            if datagram is not None:
+                self._send_handshake(datagram, now)
+        self._schedule()
+
+    def handle_reset(self, index: int, now: float) -> None:
+        """Takes a hint from the supernode's address that it lost our session (`index`) or our address (0)."""
+        session = self._link.sending if self._link is not None else None
+        if session is None or index not in (0, session.keys.send_index) or now - self._last_reset < RESET_SPACING_S:
+            self._context.count("rate")
+            return
+        self._last_reset = now
+        if index:
+            self._connect(now)
+        else:
+            self._send_keepalive(now)
+        self._schedule()
+
+    def refresh(self, now: float) -> None:
+        """Has the supernode look at our address again, at most twice a second; on a change of network for one."""
+        if self._link is None or now - self._last_refresh < REFRESH_SPACING_S:
+            return
+        self._last_refresh = now
+        if self._link.sending is not None:
+            self._send_keepalive(now)
+        elif self._addresses:
+            self._connects = 0
+            self._connect(now)
+        self._schedule()
+
+    def handle_control(self, data: bytes, index: int, origin: Origin, now: float) -> None:
+        """Takes a CONTROL datagram of the supernode; raises PeerError for the caller to count."""
+        if self._link is None:
+            raise PeerError("unknown-session")
+        body, _ = self._link.open(data, index)
+        self.address = origin.address
+        message = parse_message(body)
+        if isinstance(message, int):
+            self._send(Unsupported(message))
+        else:
+            self._handle_message(message, now)
+        self._run(now)
+
+    def _handle_message(self, message: Message, now: float) -> None:
+        match message:
+            case Registered():
+                self._handle_registered(message, now)
+            case Refused():
+                self._handle_refused(message, now)
+            case KeepaliveReply():
+                self._handle_keepalive_reply(message, now)
+            case Roster():
+                self._handle_roster(message, now)
+            case _:
+                pass
+
+    # --- registering ---
+
+    def _patience(self, standing: Standing) -> float:
+        waits = self.via > 0 and standing.membership.settings.lease == "auto" and not standing.membership.address
+        return STANDBY_WAIT_S if waits else 0.0
+
+    def _register(self, standing: Standing, now: float) -> None:
+        membership = standing.membership
+        settings = membership.settings
+        standing.certificate = membership.certificate()
+        standing.request = self._new_request()
+        standing.next_at = now + REGISTER_WAIT_S[min(standing.tries, len(REGISTER_WAIT_S) - 1)]
+        standing.tries += 1
+        self._send(
+            Register(
+                standing.request,
+                standing.certificate,
+                self._settings.incarnation,
+                settings.lease,
+                membership.address or settings.address,
+                settings.subnet,
+            )
+        )
+
+    def _handle_registered(self, message: Registered, now: float) -> None:
+        standing = self.standings.get(message.community)
+        if standing is None or message.request != standing.request:
+            return
+        standing.request = None
+        standing.next_at = None
+        standing.tries = standing.refusals = 0
+        standing.refusal = ""
+        standing.relay_id = message.relay_id
+        self._keepalive_s = min(max(message.keepalive_s, 5.0), 120.0)
+        self._set_state("registered")
+        self._note_observed(message.observed_host, message.observed_port, now)
+        self._note_time(message.server_time)
+        self._note_version(standing, message.roster_version, now)
+        self._owner.handle_registered(self.via, standing.membership, message.address, now)
+
+    def _handle_refused(self, message: Refused, now: float) -> None:
+        standing = self.standings.get(message.community)
+        if standing is None or (message.request and message.request != standing.request):
+            return
+        standing.request = None
+        standing.relay_id = None
+        standing.next_at = now + REFUSED_WAIT_S[min(standing.refusals, len(REFUSED_WAIT_S) - 1)]
+        standing.refusals += 1
+        reason = message.reason if message.reason in REASONS else "format"
+        name = standing.membership.community.name
+        text = f"supernode {self.url.host} refuses community {name!r}: {message.detail or REASONS[reason]}"
+        if message.reason == "duplicate-node":
+            self._context.events.append(Failed("duplicate-node", text))
+        elif standing.membership.settings.lease == "static" and message.reason in FATAL_STATIC and self.via == 0:
+            self._context.events.append(Failed(message.reason, text))
+        elif standing.refusal != message.reason:
+            self._context.events.append(Notice("error", message.reason, text))
+        standing.refusal = message.reason
+        self._context.count(reason)
+        if all(s.refusal for s in self.standings.values()):
+            self._set_state("refused")
+        self._note_time(message.server_time)
+
+    def renew(self, now: float) -> None:
+        """Registers again where our certificate changed: another address, or renewed in time."""
+        for standing in self.standings.values():
+            if standing.relay_id is not None and standing.certificate != standing.membership.certificate():
+                standing.tries = 0
+                standing.next_at = now
+        self._run(now)
+
+    # --- keepalives ---
+
+    def _send_keepalive(self, now: float) -> None:
+        request = self._new_request()
+        self._asked[request] = now
+        while len(self._asked) > 8:
+            del self._asked[next(iter(self._asked))]
+        held = tuple((community, s.version) for community, s in self.standings.items() if s.relay_id is not None)
+        self._send(Keepalive(request, self._settings.incarnation, held))
+        self._keepalive_at = now + ANSWER_WAIT_S[min(self._unanswered, len(ANSWER_WAIT_S) - 1)]
+
+    def _handle_keepalive_reply(self, message: KeepaliveReply, now: float) -> None:
+        sent = self._asked.pop(message.request, None)
+        if sent is None:
+            return
+        self.rtt_s = now - sent
+        self._unanswered = 0
+        self._asked.clear()
+        self._keepalive_at = now + self._keepalive_s
+        if self.state == "unreachable":
+            self._set_state("registered" if any(s.relay_id for s in self.standings.values()) else "connecting")
+            for standing in self.standings.values():
+                if standing.relay_id is not None:
+                    self._owner.handle_registered(self.via, standing.membership, "", now)
+        for community, standing in self.standings.items():
+            if community in message.unknown and standing.request is None:
+                standing.relay_id = None
+                standing.tries = 0
+                standing.next_at = now + self._patience(standing)
+        for community, version in message.versions:
+            if community in self.standings:
+                self._note_version(self.standings[community], version, now)
+        self._note_observed(message.observed_host, message.observed_port, now)
+        self._note_time(message.server_time)
+
+    def _handle_unanswered(self, now: float) -> None:
+        self._unanswered += 1
+        if self._unanswered < len(ANSWER_WAIT_S):
+            self._send_keepalive(now)
+            return
+        self._keepalive_at = None
+        if self.is_reachable() or self.state == "connecting":
+            self._set_state("unreachable")
+            self._owner.handle_supernode_lost(self.via, now)
+        self._connect(now)
+
+    def _note_observed(self, host: str, port: int, now: float) -> None:
+        observed = Address(host, port)
+        if observed != self.observed:
+            self.observed = observed
+            self._owner.handle_observed(self.via, now)
+
+    def _note_time(self, server_time: float) -> None:
+        skew = self._context.wall() - server_time
+        if server_time and abs(skew) > SKEW_MAX_S and not self._skew_warned:
+            self._skew_warned = True
+            ahead = "ahead of" if skew > 0 else "behind"
+            text = (
+                f"this machine's clock is {format_duration(abs(skew))} {ahead} that of supernode {self.url.host}: "
+                "certificates may be refused until both are right; set the clock, or run a time service"
+            )
+            self._context.events.append(Notice("warning", "clock", text))
+
+    # --- roster ---
+
+    def _note_version(self, standing: Standing, version: int, now: float) -> None:
+        if version < standing.version:
+            standing.version = 0
+        standing.target_version = version
+        if version != standing.version and standing.roster_at is None:
+            standing.roster_tries = 0
+            standing.roster_at = now
+
+    def _handle_roster(self, roster: Roster, now: float) -> None:
+        standing = self.standings.get(roster.community)
+        if standing is None:
+            return
+        if roster.since != standing.version:
+            if roster.version > standing.version and standing.roster_at is None:
+                standing.roster_tries = 0
+                standing.roster_at = now + ROSTER_WAIT_S[0]
+            return
+        standing.version = roster.version
+        if roster.version >= standing.target_version:
+            standing.target_version = roster.version
+            standing.roster_at = None
+        self._owner.handle_roster(self.via, standing.membership, roster, now)
+
+    def _ask_roster(self, standing: Standing, now: float) -> None:
+        self._send(RosterRequest(standing.membership.community.id, standing.version))
+        standing.roster_at = now + ROSTER_WAIT_S[min(standing.roster_tries, len(ROSTER_WAIT_S) - 1)]
+        standing.roster_tries += 1
+        if standing.roster_tries > 2 * len(ROSTER_WAIT_S):
+            standing.roster_at = None  # The next keepalive reply tells whether anything is still missing.
+
+    # --- session ---
+
+    def _connect(self, now: float) -> None:
+        """Starts a handshake, or asks for the key where none is known."""
+        if self.key is None:
+            self._ask_key(now)
+            return
+        if self._link is None:
+            self._link = Link(
+                self._settings.key,
+                self.key,
+                psk=None,
+                payload=lambda: b"",
+                aes=self._settings.aes,
+                random=self._context.random,
+                indices=self._context.indices,
+                owner=self,
+            )
+        datagram = self._link.start(now)
+        if datagram is not None:
+            self._send_handshake(datagram, now)
+
+    def _send_handshake(self, datagram: bytes, now: float) -> None:
+        """Sends to every address that the name resolves to; the first that answers is used from then on."""
+        self._handshake_sent = now
+        for address in self._all_addresses():
+            self._context.send(datagram, Target(address.host, address.port))
+        if self._link is not None and self._link.tries == 3 and self._key_at is None:
+            self._ask_key(now)  # A supernode with another key does not answer at all: see which key it shows.
+
+    def _all_addresses(self) -> tuple[Address, ...]:
+        if self.address is None or self.address in self._addresses:
+            return self._addresses
+        return (self.address, *self._addresses)
+
+    def _ask_key(self, now: float) -> None:
+        if not self._key_nonce:
+            self._key_nonce = self._context.random(8)
+        request = bytes((Kind.KEY_REQUEST, 0, 0, 0)) + self._key_nonce
+        for address in self._all_addresses():
+            self._context.send(request.ljust(KEY_REQUEST_BYTES, b"\0"), Target(address.host, address.port))
+        self._key_at = now + KEY_WAIT_S[min(self._key_tries, len(KEY_WAIT_S) - 1)]
+        self._key_tries += 1
+
+    def _send(self, message: Message) -> None:
+        if self._link is None or self.address is None:
+            return
+        datagram = self._link.seal(build_message(message))
+        if datagram is not None:
+            self._context.send(datagram, Target(self.address.host, self.address.port))
+
+    def _new_request(self) -> int:
+        return int.from_bytes(self._context.random(4), "big") | 1
+
+    # --- time ---
+
+    def handle_timeout(self, now: float) -> None:
+        """Does what is due."""
+        self._run(now)
+
+    def _run(self, now: float) -> None:
+        if self._closed:
+            return
+        link = self._link
+        if link is not None:
+            datagram = link.handle_timeout(now)
+            link.dropped.clear()
+            if datagram is not None:
+                self._send_handshake(datagram, now)
+            rekey_at = link.rekey_at()
+            if rekey_at is not None and now >= rekey_at and not link.is_shaking:
+                self._connect(now)
+            if not link.is_shaking and (not link.sessions or self.state == "unreachable"):
+                self._reconnect(now)
+            if link.sending is not None:
+                self._run_session(now)
+        if self._key_at is not None and now >= self._key_at:
+            if self.key is None:
+                self._mark_unreachable(now)
+                self._ask_key(now)
+            else:
+                self._key_at = None
+        self._schedule()
+
+    def _run_session(self, now: float) -> None:
+        if self._keepalive_at is not None and now >= self._keepalive_at:
+            if self._asked:
+                self._handle_unanswered(now)
+            else:
+                self._send_keepalive(now)
+        for standing in self.standings.values():
+            if standing.next_at is not None and now >= standing.next_at:
+                self._register(standing, now)
+            if standing.roster_at is not None and now >= standing.roster_at:
+                self._ask_roster(standing, now)
+
+    def _reconnect(self, now: float) -> None:
+        """Waits longer with each handshake that found nobody."""
+        self._mark_unreachable(now)
+        if self._connect_at is None:
+            self._connect_at = now + RECONNECT_S[min(self._connects, len(RECONNECT_S) - 1)]
+            self._connects += 1
+        elif now >= self._connect_at:
+            self._connect_at = None
+            self._connect(now)
+
+    def _mark_unreachable(self, now: float) -> None:
+        if self.state in ("connecting", "registered"):
+            self._set_state("unreachable")
+            self._owner.handle_supernode_lost(self.via, now)
+
+    def _schedule(self) -> None:
+        times: list[float | None] = [self._key_at]
+        link = self._link
+        if link is not None:
+            times.append(link.poll_timeout())
+            if not link.is_shaking:
+                times.append(link.rekey_at())
+                times.append(self._connect_at)
+            if link.sending is not None:
+                times.append(self._keepalive_at)
+                for standing in self.standings.values():
+                    times += [standing.next_at, standing.roster_at]
+        key = ("supernode", self)
+        at = min((t for t in times if t is not None), default=None)
+        if at is None:
+            self._context.timers.cancel(key)
+        else:
+            self._context.timers.set(key, at)
+
+    def _set_state(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self._context.events.append(SupernodeState(self.via, str(self.url), state))
+
+    def close(self) -> None:
+        """Leaves every community and says nothing more."""
+        for community, standing in self.standings.items():
+            if standing.relay_id is not None:
+                self._send(Leave(self._new_request(), community))
+        self._closed = True
+        self._context.timers.cancel(("supernode", self))

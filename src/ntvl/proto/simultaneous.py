@@ -1,0 +1,44 @@
+"""Simultaneous UDP: both sides send to every address of the other at an agreed moment.
+
+A NAT with endpoint-independent mapping shows every peer the same public address, so what a supernode saw is where a
+peer can aim; its filter opens for the peer once we have sent there ourselves (RFC 5128 section 3.3). When both sides
+send within one round trip of each other, each one's packets find the other's filter open, at the latest on the second
+try. Hosts on one LAN meet at their host candidates in the same burst, hosts without NAT at theirs.
+
+The burst is three checks for each candidate at 0, 200 and 400 ms, then one a second to 5 s: a filter that opened
+late, or a lost packet, costs one more try. Candidates are spaced by 5 ms (RFC 8445 section 14.2 asks for 50 ms
+between transactions to protect small NATs; a candidate list here has at most 24 entries, so the burst stays under 200
+packets a second).
+"""
+
+from typing import Final
+
+from ntvl.proto.technique import Facts, Schedule
+
+__all__ = ["Simultaneous"]
+
+_ROUNDS_S: Final = (0.0, 0.2, 0.4, 1.4, 2.4, 3.4, 4.4)
+_SPACING_S: Final = 0.005
+
+
+class Simultaneous:
+    """Is the technique for endpoint-independent mapping on both sides, open hosts and hosts on one LAN."""
+
+    name = "simultaneous-udp"
+    duration_s = 5.0
+
+    def obstacle(self, facts: Facts) -> str:
+        """Returns what is missing: an address to aim at."""
+        if not facts.remote:
+            return "the peer offered no address"
+        families = {":" in c.host for c in facts.local} & {":" in c.host for c in facts.remote}
+        return "" if families else "one side has only IPv4 and the other only IPv6"
+
+    def schedule(self, facts: Facts) -> Schedule:
+        """Returns each round over all candidates, the most promising first."""
+        if self.obstacle(facts):
+            return []
+        families = {":" in c.host for c in facts.local}
+        aims = [c for c in facts.remote if (":" in c.host) in families]
+        aims.sort(key=lambda c: -c.priority)
+        return [(start + place * _SPACING_S, aim) for start in _ROUNDS_S for place, aim in enumerate(aims)]
