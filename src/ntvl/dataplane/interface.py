@@ -228,8 +228,8 @@ class PathActivity(_Struct, frozen=True, array_like=True):
 class Activity(_Struct, frozen=True, tag=5):
     """Tells what a peer moved since it was added; sent at most every 250 ms, and only after a change.
 
-    Bytes are those of sealed datagrams, relay prefixes left out. `last_tx` 0 means never. `packets_tx` counts under
-    the sending session, for rekeying by count.
+    Bytes are those of sealed datagrams, relay prefixes left out. `last_tx` 0 means never. `session_packets` counts
+    those sent under the sending session, for rekeying by count.
     """
 
     peer: int
