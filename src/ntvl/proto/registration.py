@@ -12,26 +12,24 @@ goes. The session roams: the supernode follows our address by any sealed message
 from typing import Final, Protocol
 
 from ntvl.dataplane.interface import Target
-from ntvl.errors import REASONS, PeerError
+from ntvl.errors import PeerError
 from ntvl.identity.keys import format_key
 from ntvl.identity.url import SupernodeUrl
 from ntvl.proto.context import Context
 from ntvl.proto.duration import format_duration
-from ntvl.proto.events import Failed, KeyLearned, Notice, SupernodeState
+from ntvl.proto.events import KeyLearned, Notice, SupernodeState
 from ntvl.proto.link import Link
 from ntvl.proto.membership import Membership
 from ntvl.proto.settings import NodeSettings
+from ntvl.proto.standing import Standing, StandingOwner
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.control import (
     Keepalive,
     KeepaliveReply,
-    Leave,
     Message,
     Refused,
-    Register,
     Registered,
     Roster,
-    RosterRequest,
     Unsupported,
     build_message,
     parse_message,
@@ -43,12 +41,6 @@ __all__ = ["Registration", "RegistrationOwner"]
 ANSWER_WAIT_S: Final = (1.0, 1.0, 2.0)
 """Waits for an answer to a keepalive; after the last the supernode is unreachable."""
 RECONNECT_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-REGISTER_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-REFUSED_WAIT_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
-"""A refusal is repeated at a falling rate: somebody may have mended its cause."""
-STANDBY_WAIT_S: Final = 3.0
-"""How long a second supernode lets the first lease the address, so that both know the same one."""
-ROSTER_WAIT_S: Final = (0.3, 1.0, 2.0, 5.0)
 KEY_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 30.0)
 KEY_REQUEST_BYTES: Final = 64
 """As large as needed for the reply to be smaller than the request, so that nobody is amplified at."""
@@ -56,41 +48,16 @@ RESET_SPACING_S: Final = 1.0
 REFRESH_SPACING_S: Final = 0.5
 SKEW_MAX_S: Final = 300.0
 ADDRESSES_MAX: Final = 4
-FATAL_STATIC: Final = frozenset({"address-taken", "address-outside", "subnet-full", "subnet-differs"})
 
 
-class RegistrationOwner(Protocol):
+class RegistrationOwner(StandingOwner, Protocol):
     """Is what a registration tells its node."""
-
-    def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
-        """The community knows us at this supernode; `address` is what it leased, CIDR text or ""."""
-
-    def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
-        """Members joined or left, as this supernode tells."""
 
     def handle_supernode_lost(self, via: int, now: float) -> None:
         """The supernode does not answer any more."""
 
     def handle_observed(self, via: int, now: float) -> None:
         """The supernode sees us at another address than before."""
-
-
-class Standing:
-    """Is where we stand with one community at this supernode."""
-
-    def __init__(self, membership: Membership) -> None:
-        self.membership = membership
-        self.relay_id: int | None = None
-        self.version = 0
-        self.target_version = 0
-        self.refusal = ""
-        self.certificate = b""
-        self.request: int | None = None
-        self.tries = 0
-        self.refusals = 0
-        self.next_at: float | None = None
-        self.roster_tries = 0
-        self.roster_at: float | None = None
 
 
 class Registration:
@@ -120,7 +87,10 @@ class Registration:
         """Where it answered last."""
         self.observed: Address | None = None
         self.rtt_s: float | None = None
-        self.standings = {m.community.id: Standing(m) for m in memberships}
+        self.standings = {
+            m.community.id: Standing(context, settings, owner, via=via, membership=m, send=self._send)
+            for m in memberships
+        }
         self._addresses: tuple[Address, ...] = ()
         self._link: Link | None = None
         self._connect_at: float | None = None
@@ -215,8 +185,7 @@ class Registration:
             self._key_warned = b""
             self._set_state("connecting")
             for standing in self.standings.values():
-                standing.tries = 0
-                standing.next_at = now + self._patience(standing)
+                standing.ask(now)
         self._send_keepalive(now)
         self._run(now)
 
@@ -267,87 +236,38 @@ class Registration:
         self._run(now)
 
     def _handle_message(self, message: Message, now: float) -> None:
+        if isinstance(message, KeepaliveReply):
+            self._handle_keepalive_reply(message, now)
+            return
+        if not isinstance(message, Registered | Refused | Roster):
+            return
+        standing = self.standings.get(message.community)
+        if standing is None:
+            raise PeerError("unknown-community")
         match message:
             case Registered():
-                self._handle_registered(message, now)
+                self._handle_registered(standing, message, now)
             case Refused():
-                self._handle_refused(message, now)
-            case KeepaliveReply():
-                self._handle_keepalive_reply(message, now)
+                standing.handle_refused(message, now)
+                self._note_time(message.server_time)
+                if all(s.refusal for s in self.standings.values()):
+                    self._set_state("refused")
             case Roster():
-                self._handle_roster(message, now)
-            case _:
-                pass
+                standing.handle_roster(message, now)
 
-    # --- registering ---
-
-    def _patience(self, standing: Standing) -> float:
-        waits = self.via > 0 and standing.membership.settings.lease == "auto" and not standing.membership.address
-        return STANDBY_WAIT_S if waits else 0.0
-
-    def _register(self, standing: Standing, now: float) -> None:
-        membership = standing.membership
-        settings = membership.settings
-        standing.certificate = membership.certificate()
-        standing.request = self._new_request()
-        standing.next_at = now + REGISTER_WAIT_S[min(standing.tries, len(REGISTER_WAIT_S) - 1)]
-        standing.tries += 1
-        self._send(
-            Register(
-                standing.request,
-                standing.certificate,
-                self._settings.incarnation,
-                settings.lease,
-                membership.address or settings.address,
-                settings.subnet,
-            )
-        )
-
-    def _handle_registered(self, message: Registered, now: float) -> None:
-        standing = self.standings.get(message.community)
-        if standing is None or message.request != standing.request:
+    def _handle_registered(self, standing: Standing, message: Registered, now: float) -> None:
+        if not standing.expects(message.request):
             return
-        standing.request = None
-        standing.next_at = None
-        standing.tries = standing.refusals = 0
-        standing.refusal = ""
-        standing.relay_id = message.relay_id
+        self._set_state("registered")  # First: the node asks for relay ids when it hears of the registration.
+        standing.handle_registered(message, now)
         self._keepalive_s = min(max(message.keepalive_s, 5.0), 120.0)
-        self._set_state("registered")
         self._note_observed(message.observed_host, message.observed_port, now)
-        self._note_time(message.server_time)
-        self._note_version(standing, message.roster_version, now)
-        self._owner.handle_registered(self.via, standing.membership, message.address, now)
-
-    def _handle_refused(self, message: Refused, now: float) -> None:
-        standing = self.standings.get(message.community)
-        if standing is None or (message.request and message.request != standing.request):
-            return
-        standing.request = None
-        standing.relay_id = None
-        standing.next_at = now + REFUSED_WAIT_S[min(standing.refusals, len(REFUSED_WAIT_S) - 1)]
-        standing.refusals += 1
-        reason = message.reason if message.reason in REASONS else "format"
-        name = standing.membership.community.name
-        text = f"supernode {self.url.host} refuses community {name!r}: {message.detail or REASONS[reason]}"
-        if message.reason == "duplicate-node":
-            self._context.events.append(Failed("duplicate-node", text))
-        elif standing.membership.settings.lease == "static" and message.reason in FATAL_STATIC and self.via == 0:
-            self._context.events.append(Failed(message.reason, text))
-        elif standing.refusal != message.reason:
-            self._context.events.append(Notice("error", message.reason, text))
-        standing.refusal = message.reason
-        self._context.count(reason)
-        if all(s.refusal for s in self.standings.values()):
-            self._set_state("refused")
         self._note_time(message.server_time)
 
     def renew(self, now: float) -> None:
-        """Registers again where our certificate changed: another address, or renewed in time."""
+        """Registers again where our certificate changed."""
         for standing in self.standings.values():
-            if standing.relay_id is not None and standing.certificate != standing.membership.certificate():
-                standing.tries = 0
-                standing.next_at = now
+            standing.renew(now)
         self._run(now)
 
     # --- keepalives ---
@@ -375,13 +295,11 @@ class Registration:
                 if standing.relay_id is not None:
                     self._owner.handle_registered(self.via, standing.membership, "", now)
         for community, standing in self.standings.items():
-            if community in message.unknown and standing.request is None:
-                standing.relay_id = None
-                standing.tries = 0
-                standing.next_at = now + self._patience(standing)
+            if community in message.unknown:
+                standing.handle_unknown(now)
         for community, version in message.versions:
             if community in self.standings:
-                self._note_version(self.standings[community], version, now)
+                self.standings[community].note_version(version, now)
         self._note_observed(message.observed_host, message.observed_port, now)
         self._note_time(message.server_time)
 
@@ -412,38 +330,6 @@ class Registration:
                 "certificates may be refused until both are right; set the clock, or run a time service"
             )
             self._context.events.append(Notice("warning", "clock", text))
-
-    # --- roster ---
-
-    def _note_version(self, standing: Standing, version: int, now: float) -> None:
-        if version < standing.version:
-            standing.version = 0
-        standing.target_version = version
-        if version != standing.version and standing.roster_at is None:
-            standing.roster_tries = 0
-            standing.roster_at = now
-
-    def _handle_roster(self, roster: Roster, now: float) -> None:
-        standing = self.standings.get(roster.community)
-        if standing is None:
-            return
-        if roster.since != standing.version:
-            if roster.version > standing.version and standing.roster_at is None:
-                standing.roster_tries = 0
-                standing.roster_at = now + ROSTER_WAIT_S[0]
-            return
-        standing.version = roster.version
-        if roster.version >= standing.target_version:
-            standing.target_version = roster.version
-            standing.roster_at = None
-        self._owner.handle_roster(self.via, standing.membership, roster, now)
-
-    def _ask_roster(self, standing: Standing, now: float) -> None:
-        self._send(RosterRequest(standing.membership.community.id, standing.version))
-        standing.roster_at = now + ROSTER_WAIT_S[min(standing.roster_tries, len(ROSTER_WAIT_S) - 1)]
-        standing.roster_tries += 1
-        if standing.roster_tries > 2 * len(ROSTER_WAIT_S):
-            standing.roster_at = None  # The next keepalive reply tells whether anything is still missing.
 
     # --- session ---
 
@@ -536,10 +422,7 @@ class Registration:
             else:
                 self._send_keepalive(now)
         for standing in self.standings.values():
-            if standing.next_at is not None and now >= standing.next_at:
-                self._register(standing, now)
-            if standing.roster_at is not None and now >= standing.roster_at:
-                self._ask_roster(standing, now)
+            standing.handle_timeout(now)
 
     def _reconnect(self, now: float) -> None:
         """Waits longer with each handshake that found nobody."""
@@ -566,8 +449,7 @@ class Registration:
                 times.append(self._connect_at)
             if link.sending is not None:
                 times.append(self._keepalive_at)
-                for standing in self.standings.values():
-                    times += [standing.next_at, standing.roster_at]
+                times += [standing.poll_timeout() for standing in self.standings.values()]
         key = ("supernode", self)
         at = min((t for t in times if t is not None), default=None)
         if at is None:
@@ -582,8 +464,7 @@ class Registration:
 
     def close(self) -> None:
         """Leaves every community and says nothing more."""
-        for community, standing in self.standings.items():
-            if standing.relay_id is not None:
-                self._send(Leave(self._new_request(), community))
+        for standing in self.standings.values():
+            standing.leave()
         self._closed = True
         self._context.timers.cancel(("supernode", self))
