@@ -221,7 +221,6 @@ def _check_fields(certificate: Certificate) -> None:
 def _parse_version(body: bytes) -> int | None:
     try:
         parts = _RAW_DECODER.decode(body)
-        version = msgspec.msgpack.decode(parts[0]) if parts else None
+        return msgspec.msgpack.decode(parts[0], type=int) if parts else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return version if type(version) is int else None
