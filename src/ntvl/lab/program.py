@@ -1,7 +1,9 @@
 """A program that runs on a machine of a lab: its events as they come, its log, its end.
 
 `ip netns exec` enters the namespace and becomes the program, so the process id is the program's own. It gets a process
-group of its own: Ctrl-C in the terminal reaches whoever runs the lab, who then ends the programs in order.
+group of its own: Ctrl-C in the terminal reaches whoever runs the lab, who then ends the programs in order. What it
+prints goes to a file, which a thread reads: so nothing is lost on a slow reader, and a kept program has somewhere to
+write when the process that started it is gone.
 """
 
 import json
@@ -12,11 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Program", "ProgramEvent"]
+__all__ = ["Program", "ProgramEvent", "build_environment"]
 
 _LOG_LINES: Final = 400
+_READ_EVERY_S: Final = 0.01
 
 
 class ProgramEvent(NamedTuple):
@@ -27,11 +31,12 @@ class ProgramEvent(NamedTuple):
 
 
 class Program:
-    """Is one running program. Threads read what it prints, so it never waits for its reader.
+    """Is one running program.
 
     Args:
         name: what it is called in messages.
-        on_event: called for each event, on the reading thread, as soon as it is read.
+        log: the file that both its outputs go to.
+        on_event: called for each event on a thread of the program's own; must not wait.
     """
 
     def __init__(
@@ -39,32 +44,30 @@ class Program:
         name: str,
         namespace: str,
         argv: Sequence[str],
+        log: Path,
         *,
         environment: Mapping[str, str] | None = None,
         on_event: Callable[[ProgramEvent], None] | None = None,
     ) -> None:
         self.name = name
         self.argv = tuple(argv)
+        self.log_file = log
         self._on_event = on_event
         self._news = threading.Condition()
         self._events: list[ProgramEvent] = []
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
-        self._process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
-            process_group=0,
-        )
-        self._readers = [
-            threading.Thread(target=self._read, args=(stream,), name=f"{name} reader", daemon=True)
-            for stream in (self._process.stdout, self._process.stderr)
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._ended = False
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["ip", "netns", "exec", namespace, *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=build_environment({**(environment or {}), "PYTHONUNBUFFERED": "1"}),
+                process_group=0,
+            )
+        self._reader = threading.Thread(target=self._read, name=f"{name} reader", daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -102,12 +105,11 @@ class Program:
                     seen += 1
                     if wanted(event.fields):
                         return event
-                ended = not any(reader.is_alive() for reader in self._readers)
                 remaining = until - time.monotonic()
-                if ended or remaining <= 0:
+                if self._ended or remaining <= 0:
                     break
-                self._news.wait(min(remaining, 0.2))
-        what = f"ended with status {self._process.wait()}" if ended else f"did not say so within {timeout_s:g} s"
+                self._news.wait(remaining)
+        what = f"ended with status {self._process.wait()}" if self._ended else f"did not say so within {timeout_s:g} s"
         raise TimeoutError(f"{self.name} {what}; its last lines:\n" + "\n".join(self.log[-12:]))
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 5.0) -> int:
@@ -130,8 +132,7 @@ class Program:
         except ProcessLookupError:
             pass
         status = self._process.wait()
-        for reader in self._readers:
-            reader.join(1.0)
+        self._reader.join()
         return status
 
     def wait(self, timeout_s: float) -> int:
@@ -141,28 +142,47 @@ class Program:
             TimeoutError: it still runs.
         """
         try:
-            return self._process.wait(timeout_s)
+            status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"{self.name} still runs after {timeout_s:g} s") from error
-        finally:
-            if not self.is_running:
-                for reader in self._readers:
-                    reader.join(1.0)
+        self._reader.join()
+        return status
 
-    def _read(self, stream: Any) -> None:
-        with stream:
-            for line in stream:
-                at = time.monotonic()
-                event = _parse_event(line, at)
-                with self._news:
-                    self._log.append(line.rstrip("\n"))
-                    if event is not None:
-                        self._events.append(event)
-                    self._news.notify_all()
-                if event is not None and self._on_event is not None:
-                    self._on_event(event)
+    def _read(self) -> None:
+        rest = b""
+        with self.log_file.open("rb") as file:
+            while True:
+                ended = self._process.poll() is not None
+                data = file.read()
+                if data:
+                    *lines, rest = (rest + data).split(b"\n")
+                    self._take([line.decode(errors="replace") for line in lines])
+                elif ended:
+                    break
+                else:
+                    time.sleep(_READ_EVERY_S)
+        self._take([rest.decode(errors="replace")] if rest else [])
         with self._news:
+            self._ended = True
             self._news.notify_all()
+
+    def _take(self, lines: list[str]) -> None:
+        at = time.monotonic()
+        events = [event for line in lines if (event := _parse_event(line, at)) is not None]
+        with self._news:
+            self._log.extend(lines)
+            self._events.extend(events)
+            self._news.notify_all()
+        if self._on_event is not None:
+            for event in events:
+                self._on_event(event)
+
+
+def build_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns this process's environment with `more`, and with the directories of root's programs in its PATH."""
+    environment = {**os.environ, **(more or {})}
+    environment["PATH"] = environment.get("PATH", "") + ":/usr/sbin:/sbin"
+    return environment
 
 
 def _parse_event(line: str, at: float) -> ProgramEvent | None:

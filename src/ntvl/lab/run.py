@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from ntvl.lab.namespace import NAMESPACES, list_processes
+from ntvl.lab.program import build_environment
 
 __all__ = ["Run", "end_processes", "find_runs", "new_run", "remove_run", "remove_stale_runs"]
 
@@ -104,7 +105,14 @@ def remove_run(run: Run) -> None:
     end_processes(list_processes(namespaces))
     if namespaces:
         lines = "".join(f"netns delete {name}\n" for name in reversed(namespaces))
-        subprocess.run(["ip", "-force", "-batch", "-"], input=lines, text=True, capture_output=True, check=False)
+        subprocess.run(
+            ["ip", "-force", "-batch", "-"],
+            input=lines,
+            text=True,
+            capture_output=True,
+            env=build_environment(),
+            check=False,
+        )
     if run.directory:
         shutil.rmtree(run.directory, ignore_errors=True)
     (_RECORDS / f"{run.name}.json").unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ntvl.errors import UsageError
 from ntvl.lab.namespace import open_socket
 from ntvl.lab.plan import Command, build_plan, plan_router
-from ntvl.lab.program import Program, ProgramEvent
+from ntvl.lab.program import Program, ProgramEvent, build_environment
 from ntvl.lab.run import Run, new_run, remove_run, remove_stale_runs
 from ntvl.lab.topology import Topology
 
@@ -85,17 +85,21 @@ class Stage:
         """Runs a program on a machine to its end, and returns its outputs.
 
         Raises:
-            UsageError: it failed, and `check` is set; the message has what it said.
+            UsageError: it did not end in time, or it failed and `check` is set; the message has what it said.
         """
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.namespace(machine), *argv],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["ip", "netns", "exec", self.namespace(machine), *argv],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                env=build_environment(),
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(f"{argv[0]} on {machine} did not end within {timeout_s:g} s") from error
         if check and done.returncode:
             said = (done.stderr or done.stdout).strip()
             raise UsageError(f"{argv[0]} on {machine} ended with status {done.returncode}: {said}")
@@ -115,6 +119,7 @@ class Stage:
             name or f"{Path(argv[0]).name} on {machine}",
             self.namespace(machine),
             argv,
+            self.directory / f"{len(self._programs):02}-{machine}.log",
             environment=environment,
             on_event=on_event,
         )
@@ -162,7 +167,13 @@ class Stage:
 def _apply(command: Command) -> None:
     try:
         done = subprocess.run(
-            command.argv, input=command.stdin, capture_output=True, text=True, timeout=60, check=False
+            command.argv,
+            input=command.stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=build_environment(),
+            check=False,
         )
     except FileNotFoundError as error:
         raise UsageError(
