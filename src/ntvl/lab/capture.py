@@ -23,6 +23,8 @@ __all__ = ["Capture", "Datagram", "parse_pcap"]
 _MAGIC: Final = 0xA1B2C3D4
 _ETHERNET: Final = 1
 _READY_S: Final = 10.0
+_STILL_S: Final = 0.2
+_STILL_AT_MOST_S: Final = 3.0
 
 
 class Datagram(NamedTuple):
@@ -73,9 +75,20 @@ class Capture:
                 raise UsageError(f"tcpdump did not start: {said.strip() or 'it said nothing'}")
             time.sleep(0.01)
 
+    def _wait_until_still(self) -> None:
+        until = time.monotonic() + _STILL_AT_MOST_S
+        size_bytes = -1
+        while time.monotonic() < until and self.file.stat().st_size != size_bytes:
+            size_bytes = self.file.stat().st_size
+            time.sleep(_STILL_S)
+
     def stop(self) -> None:
-        """Ends the recording; `dropped` then has the number of frames that tcpdump was too slow for."""
+        """Ends the recording; `dropped` then has the number of frames that tcpdump was too slow for.
+
+        A signal makes tcpdump leave unread what the kernel still holds for it, so it first gets time to catch up.
+        """
         if self._process.poll() is None:
+            self._wait_until_still()
             self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(5.0)

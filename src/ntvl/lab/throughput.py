@@ -11,11 +11,12 @@ __all__ = ["measure_tcp_bps"]
 _STARTS_S = 5.0
 
 
-def measure_tcp_bps(stage: Stage, client: str, server: str, address: str, *, seconds: float = 2.0) -> float:
+def measure_tcp_bps(stage: Stage, client: str, server: str, address: str, *, seconds: int = 1) -> float:
     """Returns the bits of TCP payload that arrive in a second, over one connection.
 
     Args:
         address: where the server listens, an address of its own.
+        seconds: 1 or more, whole, as iperf3 counts.
     Raises:
         UsageError: iperf3 is missing or fails; the message has what it said.
     """
@@ -26,7 +27,7 @@ def measure_tcp_bps(stage: Stage, client: str, server: str, address: str, *, sec
             raise UsageError(f"iperf3 did not start on {server}: {' '.join(listener.log) or 'it said nothing'}")
         time.sleep(0.01)
     try:
-        argv = ["iperf3", "--client", address, "--time", f"{seconds:g}", "--json", "--connect-timeout", "3000"]
+        argv = ["iperf3", "--client", address, "--time", str(seconds), "--json", "--connect-timeout", "3000"]
         done = stage.run(client, argv, timeout_s=seconds + 5, check=False)
     finally:
         listener.stop()
