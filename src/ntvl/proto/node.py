@@ -21,6 +21,7 @@ from ntvl.dataplane.interface import (
     DeviceOpened,
     Event,
     OpenDevice,
+    SetAddresses,
     Target,
     UnknownSender,
     Wanted,
@@ -449,7 +450,9 @@ class Node:
                     entry.peer.handle_network_change(now)
 
     def _assign(self, membership: Membership) -> None:
-        self._context.events.append(AddressAssigned(membership.settings.device, membership.addresses))
+        device, addresses = membership.settings.device, membership.addresses
+        self._context.commands.append(SetAddresses(device, tuple(a.split("/")[0] for a in addresses)))
+        self._context.events.append(AddressAssigned(device, addresses))
 
     def _renew(self, now: float) -> None:
         for registration in self._registrations:
