@@ -1,0 +1,188 @@
+"""Events for people and for programs: one line each, at once.
+
+With JSON every line is an object with "event" and "time" (seconds since the Unix epoch), keys as text:
+
+    started            name, id, port, pid, socket: the node runs; nothing is joined yet
+    address-assigned   community, device, addresses: the device is up and has them
+    supernode-state    url, state: "resolving", "connecting", "registered", "unreachable" or "refused"
+    key-learned        url, key: pinned from now on
+    peer-seen          community, peer, name
+    peer-gone          community, peer, name
+    path-changed       community, peer, name, path ("direct", "relay", "none"), remote, via
+    notice             level ("info", "warning", "error"), code, text
+    stopped            nothing more
+
+Without, a line is a time and a sentence. Names come from other machines, so what a terminal could take for a command is
+replaced.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+from ntvl.identity.keys import format_key, short_id
+from ntvl.proto.events import KeyLearned, NodeEvent, Notice, PathChanged, PeerGone, PeerSeen, SupernodeState
+from ntvl.runtime.clock import Clock, wall_time
+
+__all__ = ["Reporter", "printable", "supernode_label"]
+
+NAMES_MAX: Final = 5
+_RESET: Final = "\x1b[0m"
+_STYLES: Final = {
+    "dim": "\x1b[2m",
+    "good": "\x1b[32m",
+    "middling": "\x1b[33m",
+    "bad": "\x1b[31m",
+}
+_OF_LEVEL: Final = {"warning": "middling", "error": "bad"}
+_OF_STATE: Final = {"registered": "good", "unreachable": "bad", "refused": "bad"}
+
+
+class Reporter:
+    """Writes events to a stream, flushed line by line.
+
+    Args:
+        as_json: objects instead of sentences.
+        stream: standard output by default; colours only on a terminal, and not where NO_COLOR is set.
+        clock: the wall clock.
+    """
+
+    def __init__(self, *, as_json: bool = False, stream: TextIO | None = None, clock: Clock = wall_time) -> None:
+        self._as_json = as_json
+        self._stream = sys.stdout if stream is None else stream
+        self._clock = clock
+        self._colours = not as_json and self._stream.isatty() and "NO_COLOR" not in os.environ
+        self._silent = False
+        self._joined: dict[str, list[str]] = {}
+        self.on_deferred: Callable[[], None] | None = None
+        """Called when a sentence waits for others like it: call `flush` soon."""
+
+    def started(self, *, name: str, key: bytes, port: int, socket: str) -> None:
+        """Tells that the node runs."""
+        self._tell(
+            {
+                "event": "started",
+                "name": name,
+                "id": format_key(key),
+                "port": port,
+                "pid": os.getpid(),
+                "socket": socket,
+            },
+            f"node {printable(name)} ({short_id(key)}) runs on UDP port {port}",
+        )
+
+    def stopped(self) -> None:
+        """Tells that the node has left, as the last line."""
+        self._tell({"event": "stopped"}, "left; devices are gone")
+
+    def assigned(self, community: str, device: str, addresses: tuple[str, ...]) -> None:
+        """Tells that a device is up and has its addresses."""
+        self._tell(
+            {"event": "address-assigned", "community": community, "device": device, "addresses": list(addresses)},
+            f"{community}: {device} is up with {', '.join(addresses)}" if addresses else f"{community}: {device} is up",
+            "good",
+        )
+
+    def notice(self, level: str, code: str, text: str) -> None:
+        """Tells one sentence of the runtime's own."""
+        self.event(Notice(level, code, text))
+
+    def learned(self, url: str, key: bytes) -> None:
+        """Tells that a supernode's key was learned and pinned."""
+        self._tell(
+            {"event": "key-learned", "url": url, "key": format_key(key)},
+            f"supernode {supernode_label(url)} shows the key {format_key(key)}; it is pinned from now on",
+        )
+
+    def event(self, event: NodeEvent) -> None:
+        """Tells an event of the node that is for people; others are for the runtime, which tells what came of them."""
+        match event:
+            case PeerSeen():
+                if self._as_json:
+                    self._tell(_peer_fields("peer-seen", event), "")
+                else:
+                    self._joined.setdefault(event.community, []).append(_name(event))
+                    if self.on_deferred is not None:
+                        self.on_deferred()
+                    else:
+                        self.flush()
+            case PeerGone():
+                self._tell(_peer_fields("peer-gone", event), f"{event.community}: {_name(event)} left", "dim")
+            case PathChanged():
+                fields = _peer_fields("path-changed", event)
+                fields |= {"path": event.path, "remote": event.remote or None, "via": event.via or None}
+                self._tell(fields, f"{event.community}: {_name(event)} {_path_words(event)}", _path_style(event.path))
+            case SupernodeState():
+                text = f"supernode {supernode_label(event.url)}: {event.state}"
+                fields = {"event": "supernode-state", "url": event.url, "state": event.state}
+                self._tell(fields, text, _OF_STATE.get(event.state, ""))
+            case Notice():
+                text = event.text[:1].upper() + event.text[1:]
+                word = "" if event.level == "info" else f"{event.level}: "
+                fields = {"event": "notice", "level": event.level, "code": event.code, "text": event.text}
+                self._tell(fields, word + text, _OF_LEVEL.get(event.level, ""))
+            case KeyLearned() | _:
+                pass
+
+    def flush(self) -> None:
+        """Tells who joined: all that came at about the same time in one line."""
+        joined, self._joined = self._joined, {}
+        for community, names in joined.items():
+            shown = (
+                names if len(names) <= NAMES_MAX else [*names[: NAMES_MAX - 1], f"{len(names) - NAMES_MAX + 1} more"]
+            )
+            words = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+            self._tell({}, f"{community}: {words} {'is' if len(names) == 1 else 'are'} here")
+
+    def _tell(self, fields: dict[str, Any], text: str, style: str = "") -> None:
+        if self._silent:
+            return
+        now = self._clock()
+        if self._as_json:
+            line = json.dumps({"event": fields.pop("event"), "time": round(now, 3), **fields}, ensure_ascii=False)
+        else:
+            if fields and self._joined:
+                self.flush()
+            at = time.strftime("%H:%M:%S", time.localtime(now))
+            text = printable(text)
+            if self._colours:
+                at = f"{_STYLES['dim']}{at}{_RESET}"
+                text = f"{_STYLES[style]}{text}{_RESET}" if style else text
+            line = f"{at} {text}"
+        try:
+            print(line, file=self._stream, flush=True)
+        except BrokenPipeError:  # whoever listened left; the node goes on
+            self._silent = True
+
+
+def printable(text: str) -> str:
+    """Returns `text` without anything that a terminal could take for a command."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def supernode_label(url: str) -> str:
+    """Returns host and port of a supernode's URL, without its key."""
+    return url.removeprefix("ntvl://").rpartition("@")[2]
+
+
+def _name(event: PeerSeen | PeerGone | PathChanged) -> str:
+    return event.name or short_id(event.peer)
+
+
+def _peer_fields(word: str, event: PeerSeen | PeerGone | PathChanged) -> dict[str, Any]:
+    return {"event": word, "community": event.community, "peer": format_key(event.peer), "name": event.name}
+
+
+def _path_words(event: PathChanged) -> str:
+    if event.path == "direct":
+        return f"is reached directly at {event.remote}"
+    if event.path == "relay":
+        return f"is reached through supernode {supernode_label(event.via)}"
+    return "is out of reach"
+
+
+def _path_style(path: str) -> str:
+    return {"direct": "good", "relay": "middling"}.get(path, "bad")
