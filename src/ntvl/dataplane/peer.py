@@ -147,11 +147,11 @@ class Peer:
             paths=tuple(
                 PathActivity(
                     # The way back: what we would prefix names the receiver first, who was the sender here.
-                    Target(address.host, address.port, socket, None if relay is None else (relay.source, relay.target)),
+                    Target(host, port, socket, None if relay is None else (relay.source, relay.target)),
                     last_rx,
                     int(packets),
                 )
-                for (address, socket, relay), (last_rx, packets) in (self.paths or {}).items()
+                for ((host, port), socket, relay), (last_rx, packets) in (self.paths or {}).items()
             ),
         )
 

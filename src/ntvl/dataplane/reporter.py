@@ -7,6 +7,7 @@ from ntvl.dataplane.interface import ControlDatagram, Counters, Event, UnknownSe
 from ntvl.dataplane.peer import Peer
 from ntvl.dataplane.relay import RelayTable
 from ntvl.wire.address import Address, Relay
+from ntvl.wire.header import CONTROL_BYTES_MAX
 
 __all__ = ["ACTIVITY_S", "CONTROL_QUEUE_MAX", "COUNTERS_S", "UNKNOWN_PER_S", "WANTED_S", "Reporter", "Wakeup"]
 
@@ -74,6 +75,9 @@ class Reporter:
 
     def control(self, data: bytes, address: Address, socket: int, relay: Relay | None) -> None:
         """Reports a control datagram, unless too many wait already."""
+        if len(data) > CONTROL_BYTES_MAX:
+            self.count("long")
+            return
         if self._control >= CONTROL_QUEUE_MAX:
             self.count("queue-full")
             return
