@@ -119,7 +119,10 @@ class Link:
     # --- handshakes of ours ---
 
     def start(self, now: float) -> bytes | None:
-        """Starts a handshake and returns the INITIATION to send, or None where one waits for its answer already."""
+        """Starts a handshake and returns the INITIATION to send.
+
+        Returns None where one waits for its answer already, or where the remote key is unusable (then nothing waits).
+        """
         if self._initiation is not None:
             return None
         self._tries = 0
@@ -130,21 +133,27 @@ class Link:
         """Returns how many initiations the handshake under way has sent; 1 after `start`."""
         return self._tries
 
-    def _try(self, now: float) -> bytes:
+    def _try(self, now: float) -> bytes | None:
         self._abandon()
         cookie = None
         if self._cookie is not None and now < self._cookie[1]:
             cookie = self._cookie[0]
-        self._initiation = Initiation(
-            self._local,
-            self.remote,
-            psk=self._psk,
-            payload=self._payload(),
-            aes=self._aes,
-            index=self._indices.allocate(self._owner),
-            random=self._random,
-            cookie=cookie,
-        )
+        index = self._indices.allocate(self._owner)
+        try:
+            self._initiation = Initiation(
+                self._local,
+                self.remote,
+                psk=self._psk,
+                payload=self._payload(),
+                aes=self._aes,
+                index=index,
+                random=self._random,
+                cookie=cookie,
+            )
+        except PeerError:
+            self._indices.release(index)  # No key that anybody could hold: somebody made it up. There is no answer to
+            wait for.
+            return None
         jitter = self._random(1)[0] / 1024
         self._retry_at = now + RETRY_S[min(self._tries, len(RETRY_S) - 1)] + jitter
         self._tries += 1

@@ -266,8 +266,7 @@ class Node:
             raise PeerError("unknown-session")
 
     def _handle_initiation(self, data: bytes, origin: Origin, now: float) -> None:
-        source = repr((origin.address, origin.relay and origin.relay.source)).encode()
-        received = self._listener.handle_initiation(data, source, now)
+        received = self._listener.handle_initiation(data, _cookie_source(origin), now)
         if isinstance(received, bytes):
             self._answer(received, origin)
             return
@@ -517,3 +516,10 @@ class Node:
             "tx_bytes": 0 if activity is None else activity.tx_bytes,
             "handshake_age_s": None if age_s is None else round(age_s, 1),
         }
+
+
+def _cookie_source(origin: Origin) -> bytes:
+    """Returns what a cookie is bound to: the host, for IPv6 its /64, and behind a relay the sender's id there."""
+    ip = ipaddress.ip_address(origin.address.host).packed
+    relay = b"" if origin.relay is None else origin.relay.source.to_bytes(4, "big")
+    return ip[:8] + relay if len(ip) == 16 else ip + relay
