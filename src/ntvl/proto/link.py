@@ -151,8 +151,8 @@ class Link:
                 cookie=cookie,
             )
         except PeerError:
-            self._indices.release(index)  # No key that anybody could hold: somebody made it up. There is no answer to
-            wait for.
+            # Not a key that anybody could hold: somebody made it up, and there is no answer to wait for.
+            self._indices.release(index)
             return None
         jitter = self._random(1)[0] / 1024
         self._retry_at = now + RETRY_S[min(self._tries, len(RETRY_S) - 1)] + jitter

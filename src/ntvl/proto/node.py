@@ -9,6 +9,7 @@ The node routes what comes in to whom it concerns and holds what they share; eac
     RESET, KEY_REPLY      -> registration or peer, as hints
 """
 
+import ipaddress
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
