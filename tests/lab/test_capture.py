@@ -5,13 +5,13 @@ import struct
 from pathlib import Path
 
 import pytest
+from tests.lab.udp import open_udp
 
 from ntvl.errors import UsageError
 from ntvl.lab.capture import Capture, parse_pcap
 from ntvl.lab.stage import Stage
 from ntvl.lab.throughput import measure_tcp_bps
 from ntvl.lab.topology import build_sites
-from tests.lab.udp import open_udp
 
 HEADER = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
 

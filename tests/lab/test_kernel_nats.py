@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+from tests.lab.udp import Prober, open_udp, punch, receive
 
 from ntvl.lab.ruleset import BLOCK_FIRST_PORT
 from ntvl.lab.stage import Stage
@@ -18,7 +19,6 @@ from ntvl.nat import (
     direct_path_possible,
 )
 from ntvl.wire.address import Address
-from tests.lab.udp import Prober, open_udp, punch, receive
 
 pytestmark = [pytest.mark.lab, pytest.mark.needs_root, pytest.mark.needs_program("ip", "nft")]
 

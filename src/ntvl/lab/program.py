@@ -112,13 +112,17 @@ class Program:
         what = f"ended with status {self._process.wait()}" if self._ended else f"did not say so within {timeout_s:g} s"
         raise TimeoutError(f"{self.name} {what}; its last lines:\n" + "\n".join(self.log[-12:]))
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal, unless it has ended."""
+        if self.is_running:
+            self._process.send_signal(number)
+
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 5.0) -> int:
         """Sends a signal, waits, and returns the exit status (negative: the signal that ended it).
 
         What is left of its process group, or does not end in time, is killed.
         """
-        if self.is_running:
-            self._process.send_signal(number)
+        self.send_signal(number)
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

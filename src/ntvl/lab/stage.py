@@ -4,6 +4,7 @@ This is the part that needs root. It does what the plan says and nothing of its 
 """
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -156,6 +157,8 @@ class Stage:
 
     def close(self) -> None:
         """Ends the programs, newest first, and removes everything; calling again is harmless."""
+        for program in reversed(self._programs):
+            program.send_signal(signal.SIGTERM)
         for program in reversed(self._programs):
             program.stop(timeout_s=3.0)
         self._programs.clear()

@@ -1,0 +1,240 @@
+"""`ntvl demo`: everything on one machine, in network namespaces, with kernel NATs and the real programs."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any, Final
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from ntvl.errors import NtvlError
+from ntvl.lab.demonstration import Demonstration, build_topology
+from ntvl.lab.outcome import Outcome, PairResult, StepError
+from ntvl.lab.picture import draw_sites
+from ntvl.lab.proof import TEXTS, Proof
+from ntvl.lab.requirement import check_programs, check_rights, check_tun
+from ntvl.lab.run import find_runs, remove_run, remove_stale_runs
+from ntvl.lab.stage import Stage
+
+__all__ = ["Screen", "build_table", "demo", "describe_kept", "describe_proof"]
+
+TITLE: Final = "ntvl demo"
+_PROGRAMS: Final = ("ip", "nft", "tcpdump", "iperf3")
+_WIDTH_WITHOUT_TERMINAL: Final = 100
+_PATH_STYLES: Final = {"direct": "green", "relay": "yellow"}
+
+
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running, and say how to enter it.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what --keep left running.")] = False,
+) -> None:
+    """Show everything on this one machine: NATs, nodes, direct paths.
+
+    Builds a small Internet out of network namespaces: a public supernode, a home behind one router, a home behind two,
+    and an office whose router picks ports at random. Nothing outside these namespaces changes.
+    """
+    screen = Screen(quiet=as_json)
+    check_rights(TITLE)
+    if remove:
+        screen.show(remove_kept())
+        return
+    try:
+        with _clean_ends(screen), screen:
+            document = _build_and_run(screen, keep)
+    except NtvlError as error:
+        log = error.log if isinstance(error, StepError) else ()
+        document = {"ok": False, "pairs": [], "error": str(error), "log": list(log)}
+        screen.failure(str(error), log)
+    if as_json:
+        print(json.dumps(document))
+    if not document["ok"]:
+        raise typer.Exit(1)
+
+
+def remove_kept() -> str:
+    """Removes the demonstrations that were kept, and what killed ones left; returns in words how many."""
+    stale = remove_stale_runs()
+    kept = [run for run in find_runs() if run.kept and run.title == TITLE]
+    for run in kept:
+        remove_run(run)
+    count = len(kept) + len([run for run in stale if run.title == TITLE])
+    return {0: "Nothing was left to remove.", 1: "Removed one demo."}.get(count, f"Removed {count} demos.")
+
+
+class Screen:
+    """Shows a demonstration as it happens: lines, and on a terminal what is waited for below them.
+
+    Args:
+        quiet: show nothing but failures, and these on standard error.
+    """
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, stderr=quiet)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, _WIDTH_WITHOUT_TERMINAL)
+        self._quiet = quiet
+        self._began = time.monotonic()
+        self._status: Status | None = None
+        self._mark = "✓" if self.console.encoding.startswith("utf") else "ok"
+
+    def __enter__(self) -> "Screen":
+        self._began = time.monotonic()
+        if self.console.is_terminal and not self._quiet:
+            self._status = self.console.status("")
+            self._status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    @property
+    def seconds(self) -> float:
+        """Returns how long this has taken so far."""
+        return time.monotonic() - self._began
+
+    def step(self, text: str) -> None:
+        """Shows what just came true, with the time since the start."""
+        self.show(Text.assemble((f"{self.seconds:6.1f} s ", "dim"), (f" {self._mark} ", "green"), f" {text}"))
+
+    def waiting(self, text: str) -> None:
+        """Shows what is waited for now, on a terminal."""
+        if self._status is not None:
+            self._status.update(Text(text, style="dim"))
+
+    def show(self, what: str | Text | Table) -> None:
+        """Shows lines or a table."""
+        if not self._quiet:
+            self.console.print(Text(what) if isinstance(what, str) else what, soft_wrap=not isinstance(what, Table))
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Shows the table of pairs, and the proof."""
+        self.show("")
+        self.show(build_table(outcome.pairs))
+        self.show(describe_proof(outcome.proof))
+        self.show("")
+
+    def failure(self, sentence: str, log: tuple[str, ...]) -> None:
+        """Shows why it failed; also when quiet."""
+        self.console.print(Text.assemble(("failed: ", "bold red"), sentence), soft_wrap=True)
+        if log:
+            self.console.print(Text("\n".join(["last lines of its log:", *log]), style="dim"), soft_wrap=True)
+
+
+def build_table(pairs: tuple[PairResult, ...]) -> Table:
+    """Returns the table of what was measured; it fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("from")
+    table.add_column("to")
+    table.add_column("path")
+    for heading in ("first reply", "direct after", "round trip", "Mbit/s", "lost"):
+        table.add_column(heading, justify="right")
+    for pair in pairs:
+        table.add_row(
+            pair.source,
+            pair.target,
+            Text(pair.path, style=_PATH_STYLES.get(pair.path, "red")),
+            f"{pair.first_reply_ms:.0f} ms",
+            "-" if pair.direct_after_ms is None else f"{pair.direct_after_ms:.0f} ms",
+            f"{pair.rtt_ms:.2f} ms",
+            f"{pair.mbps:,.0f}",
+            f"{pair.lost}/{pair.pings}",
+        )
+    return table
+
+
+def describe_proof(proof: Proof) -> Text:
+    """Returns what the recording at the supernode shows, in words."""
+    return Text.assemble(
+        f"{proof.source} and {proof.target} sent each other {TEXTS} times, through the relay:\n\n    ",
+        (proof.text, "italic"),
+        f"\n\nThe recording of all {proof.datagrams:,} datagrams at the supernode has {proof.relayed_meanwhile} relayed"
+        " ones of that moment,\n",
+        ("and the text occurs nowhere in it", "green"),
+        f". A sentence that {proof.source} sent in the clear is found, so the search works.",
+    )
+
+
+def describe_kept(stage: Stage, demonstration: Demonstration) -> str:
+    """Returns how to enter what is left running, and how to remove it."""
+    lines = ["Everything is still running. To enter a machine:", ""]
+    lines += [f"    ip netns exec {stage.namespace(machine)} bash" for machine in stage.topology.machines]
+    lines += ["", "To ask a node:", ""]
+    for name, member in demonstration.members.items():
+        lines.append(f"    ntvl status --socket {member.socket}    # {name}, {member.address or 'not joined'}")
+    return "\n".join(
+        [*lines, "", f"Logs and state are in {stage.directory}. To remove all of it:", "", f"    {TITLE} --remove"]
+    )
+
+
+def _build_and_run(screen: Screen, keep: bool) -> dict[str, Any]:
+    """Returns what --json prints."""
+    check_tun(TITLE)
+    check_programs(TITLE, _PROGRAMS)
+    with Stage(build_topology(), TITLE) as stage:
+        screen.show(draw_sites(stage.topology) + "\n")
+        screen.step(f"built {len(stage.topology.machines)} machines out of network namespaces and kernel NATs")
+        demonstration = Demonstration(stage, screen)
+        try:
+            outcome = demonstration.run()
+        except NtvlError:
+            if keep:
+                stage.keep()
+                screen.show(describe_kept(stage, demonstration))
+            raise
+        screen.outcome(outcome)
+        document = _as_json(outcome)
+        if keep:
+            stage.keep()
+            screen.show(describe_kept(stage, demonstration))
+            document["kept"] = {machine: stage.namespace(machine) for machine in stage.topology.machines}
+        screen.waiting("removing everything")
+    document["seconds"] = round(screen.seconds, 1)
+    if not keep:
+        screen.show(f"All of it took {screen.seconds:.0f} s and is removed again.")
+    return document
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    proof = outcome.proof
+    return {
+        "ok": True,
+        "pairs": [pair.as_json() for pair in outcome.pairs],
+        "proof": {
+            "text": proof.text,
+            "delivered": proof.delivered,
+            "datagrams": proof.datagrams,
+            "relayed_meanwhile": proof.relayed_meanwhile,
+            "text_found": proof.text_found,
+            "clear_text_found": proof.clear_text_found,
+        },
+    }
+
+
+@contextmanager
+def _clean_ends(screen: Screen) -> Iterator[None]:
+    """Turns the first signal that asks to end into an exception, and ignores more of them while things are removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        screen.waiting("removing everything")
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

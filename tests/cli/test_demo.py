@@ -1,0 +1,128 @@
+"""What `ntvl demo` shows, from recorded results."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ntvl.cli import demo as verb
+from ntvl.cli.demo import Screen, build_table, describe_proof
+from ntvl.lab import requirement
+from ntvl.lab.outcome import Outcome, PairResult
+from ntvl.lab.proof import TEXTS, Proof
+
+PAIRS = (
+    PairResult("home-a", "home-b", "direct", 12.3, 214.0, 0.41, 2345.6, 120, 0),
+    PairResult("home-a", "office-c", "relay", 14.0, None, 0.83, 1234.5, 190, 2),
+)
+PROOF = Proof("home-a", "office-c", "nobody else's business", TEXTS, 1234, 88, False, True, 0)
+
+
+def screen(*, terminal: bool = False, quiet: bool = False) -> tuple[Screen, io.StringIO]:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=110, highlight=False, color_system=None)
+    return Screen(quiet=quiet, console=console), output
+
+
+def test_an_outcome_is_a_table_of_pairs_and_a_proof_in_words() -> None:
+    shown, output = screen()
+    shown.outcome(Outcome(PAIRS, PROOF))
+    text = output.getvalue()
+    lines = text.splitlines()
+    assert any("from" in line and "first reply" in line and "round trip" in line for line in lines)
+    direct = next(line.split() for line in lines if line.split()[:2] == ["home-a", "home-b"])
+    assert direct[2:] == ["direct", "12", "ms", "214", "ms", "0.41", "ms", "2,346", "0/120"]
+    relayed = next(line.split() for line in lines if line.split()[:2] == ["home-a", "office-c"])
+    assert relayed[2:] == ["relay", "14", "ms", "-", "0.83", "ms", "1,234", "2/190"]
+    assert "nobody else's business" in text
+    assert "88 relayed ones" in text
+
+
+def test_lines_are_plain_where_there_is_no_terminal() -> None:
+    shown, output = screen()
+    with shown:
+        shown.waiting("something slow")
+        shown.step("home-a joined: it is 10.77.0.1 on ntvl0 [not markup]")
+    assert "\x1b" not in output.getvalue()
+    assert "something slow" not in output.getvalue()
+    assert output.getvalue().endswith("home-a joined: it is 10.77.0.1 on ntvl0 [not markup]\n")
+
+
+def test_a_terminal_shows_what_is_waited_for() -> None:
+    shown, output = screen(terminal=True)
+    with shown:
+        shown.waiting("something slow")
+        shown.step("done")
+    assert "something slow" in output.getvalue()
+    assert output.getvalue().count("\x1b[?25l") == output.getvalue().count("\x1b[?25h"), "the cursor is back"
+
+
+def test_quiet_shows_failures_only() -> None:
+    shown, output = screen(quiet=True)
+    with shown:
+        shown.step("done")
+        shown.outcome(Outcome(PAIRS, PROOF))
+        shown.failure("home-b did not join", ("the reason",))
+    assert output.getvalue() == "failed: home-b did not join\nlast lines of its log:\nthe reason\n"
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    output = io.StringIO()
+    Console(file=output, width=80).print(build_table(PAIRS))
+    assert max(map(len, output.getvalue().splitlines())) <= 80
+    assert "…" not in output.getvalue()
+    assert len([line for line in output.getvalue().splitlines() if "home-a" in line]) == len(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"text_found": True}, "can be read"),
+        ({"delivered": TEXTS - 1}, "only 19 of 20"),
+        ({"relayed_meanwhile": 4 * TEXTS - 1}, "relayed datagrams"),
+        ({"clear_text_found": False}, "in the clear"),
+        ({"dropped": 3}, "misses 3 frames"),
+    ],
+)
+def test_a_proof_holds_only_if_it_could_have_failed(change: dict[str, object], says: str) -> None:
+    fields = {name: getattr(PROOF, name) for name in Proof.__slots__}
+    failure = Proof(**{**fields, **change}).failure  # type: ignore[arg-type]
+    assert bool(failure) == bool(says)
+    assert says in failure
+    assert describe_proof(PROOF)
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("root", "needs root: run it again with sudo"),
+        ("tun", "modprobe tun"),
+        ("programs", "apt-get install"),
+    ],
+)
+def test_what_is_missing_is_one_sentence_with_the_way_out(
+    missing: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(requirement.os, "geteuid", lambda: 1000 if missing == "root" else 0)
+    monkeypatch.setattr(requirement, "_effective_capabilities", lambda: -1)
+    monkeypatch.setattr(requirement, "_TUN", tmp_path / "no-tun" if missing == "tun" else Path("/dev/null"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(requirement, "build_environment", lambda: {"PATH": str(tmp_path)})
+    with pytest.raises(BaseException) as caught:
+        verb.demo(as_json=True, keep=False, remove=False)
+    said = str(caught.value) + capsys.readouterr().out
+    assert says in said
+    assert said.count("\n") <= 1
+    if missing != "root":
+        assert json.loads(said.splitlines()[-1].removeprefix("1"))["ok"] is False
+
+
+def test_help_names_the_flags() -> None:
+    done = subprocess.run([sys.executable, "-m", "ntvl", "demo", "--help"], capture_output=True, text=True, check=True)
+    for flag in ("--json", "--keep", "--remove"):
+        assert flag in done.stdout
