@@ -99,7 +99,7 @@ def parse_super_frame(buffer: bytes | memoryview) -> SuperFrame:
     is_ipv6 = ethertype == IPV6
     is_tcp = gso_type in (GSO_TCPV4, GSO_TCPV6)
     transport = VNET_BYTES + csum_start
-    if is_ipv6 == (gso_type == GSO_TCPV4) or (is_ipv6 is False and gso_type == GSO_TCPV6):
+    if gso_type not in (GSO_TCPV6, GSO_UDP) if is_ipv6 else gso_type not in (GSO_TCPV4, GSO_UDP):
         raise PeerError("header", "segmentation type and IP version differ")
     if csum_offset != (16 if is_tcp else 6) or transport + (20 if is_tcp else 8) > len(buffer):
         raise PeerError("header", "checksum outside the transport header")
