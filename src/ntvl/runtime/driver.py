@@ -110,7 +110,7 @@ class Driver(Generic[E]):
         """Ends `run`, after what the machine still has to send has been handed to the engine."""
         if self._ended is not None and not self._ended.done():
             try:
-                self._flush(self.clock())
+                self.flush()
             except (UsageError, OSError) as error:
                 self._ended.set_exception(error)
             else:
@@ -126,6 +126,16 @@ class Driver(Generic[E]):
         """Has the machine polled in the loop's next turn; does nothing before `run` and after `stop`."""
         if self._ended is not None and not self._ended.done():
             self._sleep(0.0)
+
+    def flush(self) -> None:
+        """Hands on what the machine has to say now, with `run` or without.
+
+        Raises:
+            UsageError: what a callback or the engine found fatal.
+            OSError: the engine is gone.
+        """
+        while self._flush(self.clock()):
+            pass
 
     def step(self) -> float:
         """Does what is due now; returns how long there is nothing to do, in seconds, at most `SLEEP_S_MAX`."""

@@ -1,0 +1,87 @@
+"""How the command line shows numbers and names: short, aligned, and harmless to a terminal."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+
+from ntvl.config import DEFAULT_SOCKET
+from ntvl.runtime.report import printable, supernode_label
+
+__all__ = [
+    "SocketOption",
+    "console",
+    "describe_path",
+    "format_bytes",
+    "format_milliseconds",
+    "format_span",
+    "path_style",
+    "socket_path",
+]
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_WIDTH_WITHOUT_TERMINAL: Final = 160
+
+SocketOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help=f"The node's control socket. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]", show_default=False
+    ),
+]
+"""The flag of every verb that asks a running node."""
+
+
+def socket_path(given: Path | None) -> Path:
+    """Returns the socket to ask: the flag's, else the environment's, else the default."""
+    return given or Path(os.environ.get("NTVL_SOCKET") or DEFAULT_SOCKET)
+
+
+def console() -> Console:
+    """Returns where to print; wide enough for a table where there is no terminal to fit."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+
+
+def format_bytes(count: int) -> str:
+    """Returns an amount of data in three digits: "0 B", "999 B", "1.21 KiB", "45.7 MiB"."""
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    if unit == 0:
+        return f"{count} B"
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def format_milliseconds(value: float | None) -> str:
+    """Returns a round trip: "0.43 ms", "12.3 ms", "430 ms", or a dash for None."""
+    if value is None:
+        return "-"
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} ms"
+
+
+def format_span(seconds: float | None) -> str:
+    """Returns a length of time in its two largest units: "8s", "2m 5s", "3h 12m", "4d 2h", or a dash for None."""
+    if seconds is None:
+        return "-"
+    rest = int(seconds)
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        if rest >= size or parts or unit == "s":
+            parts.append(f"{rest // size}{unit}")
+            rest %= size
+    return " ".join(parts[:2])
+
+
+def describe_path(peer: dict[str, Any]) -> str:
+    """Returns how a peer is reached and where: "direct 203.0.113.5:4242", "relay 198.51.100.1:1971", "none"."""
+    where = peer.get("remote") if peer["path"] == "direct" else peer.get("via")
+    return f"{peer['path']} {supernode_label(printable(where))}" if where else str(peer["path"])
+
+
+def path_style(path: str) -> str:
+    """Returns the colour of a path."""
+    return {"direct": "green", "relay": "yellow"}.get(path, "dim")

@@ -1,0 +1,134 @@
+"""`ntvl status`: a running node's own account, as JSON or as tables for a person."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ntvl.cli.show import (
+    SocketOption,
+    console,
+    describe_path,
+    format_bytes,
+    format_milliseconds,
+    format_span,
+    path_style,
+    socket_path,
+)
+from ntvl.errors import REASONS, UsageError
+from ntvl.runtime.control_client import ask
+from ntvl.runtime.report import printable, supernode_label
+
+__all__ = ["build_view", "status"]
+
+_STATE_STYLES = {"registered": "green", "unreachable": "red", "refused": "red"}
+
+
+def status(
+    socket: SocketOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what the node on this machine is doing."""
+    found = read_status(socket_path(socket))
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        console().print(build_view(found))
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """Returns the account of the node at a control socket.
+
+    Raises:
+        UsageError: nobody answers there.
+    """
+    for answer in ask(path, {"verb": "status"}):
+        return answer
+    raise UsageError(f"The node at {path} ended before it answered.")
+
+
+def build_view(found: dict[str, Any]) -> RenderableType:
+    """Returns a status as a person likes to read it."""
+    parts: list[RenderableType] = [_head(found)]
+    for community in found["communities"]:
+        parts += ["", _community_head(community), _peers(community["peers"])]
+    parts += ["", Text("supernodes", style="bold"), _supernodes(found["supernodes"])]
+    if found["drops"]:
+        parts += ["", Text("dropped", style="bold"), _drops(found["drops"])]
+    if found.get("faults"):
+        words = ", ".join(f"{place} ({times} times)" for place, times in found["faults"].items())
+        parts += ["", Text(f"survived bugs, please report them with the log: {printable(words)}", style="red")]
+    return Group(*parts)
+
+
+def _head(found: dict[str, Any]) -> Text:
+    node, engine = found["node"], found["engine"]
+    offloads = ", ".join(engine["offloads"]) or "none"
+    return Text.assemble(
+        (printable(node["name"]), "bold"),
+        f"  {node['id'][:8]}  up {format_span(node['uptime_s'])}  ntvl {node['version']}  engine {engine['name']}",
+        (f" (offloads: {offloads})", "dim"),
+    )
+
+
+def _community_head(community: dict[str, Any]) -> Text:
+    addresses = ", ".join(community["addresses"]) or "no address yet"
+    return Text.assemble(
+        (community["name"], "bold"),
+        f"  {community['device']}  {addresses}",
+        (f"  mtu {community['mtu']}  {community['mac']}", "dim"),
+    )
+
+
+def _table(*columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column != "reason")
+    return table
+
+
+def _peers(peers: list[dict[str, Any]]) -> RenderableType:
+    if not peers:
+        return Text("  nobody else is here yet", style="dim")
+    table = _table(
+        *("peer", "address", "path", "round trip", "received", "sent", "handshake"),
+        right=("round trip", "received", "sent", "handshake"),
+    )
+    order = {"direct": 0, "relay": 1}
+    for peer in sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"])):
+        age_s = peer["handshake_age_s"]
+        table.add_row(
+            printable(peer["name"]) or peer["id"][:8],
+            next((printable(a).partition("/")[0] for a in peer["addresses"]), "-"),
+            Text(describe_path(peer), style=path_style(peer["path"])),
+            format_milliseconds(peer["rtt_ms"]),
+            format_bytes(peer["rx_bytes"]),
+            format_bytes(peer["tx_bytes"]),
+            "-" if age_s is None else f"{format_span(age_s)} ago",
+        )
+    return table
+
+
+def _supernodes(supernodes: list[dict[str, Any]]) -> Table:
+    table = _table("address", "state", "round trip", "sees us at", right=("round trip",))
+    for supernode in supernodes:
+        table.add_row(
+            supernode_label(supernode["url"]),
+            Text(supernode["state"], style=_STATE_STYLES.get(supernode["state"], "yellow")),
+            format_milliseconds(supernode["rtt_ms"]),
+            supernode["observed"] or "-",
+        )
+    return table
+
+
+def _drops(drops: dict[str, int]) -> Table:
+    table = _table("times", "reason", right=("times",))
+    for reason, times in sorted(drops.items(), key=lambda drop: -drop[1]):
+        table.add_row(f"{times:,}", Text.assemble(reason, (f"  {REASONS.get(reason, '')}", "dim")))
+    return table

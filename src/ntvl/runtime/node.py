@@ -1,0 +1,279 @@
+"""A node as a program: puts key, secrets, engine, machine and operating system together, and takes them apart again.
+
+    start   state locked, key loaded, secrets read -> names and subnets checked -> engine -> machine -> devices
+    run     the driver moves datagrams; tasks beside it watch interfaces, resolve supernodes and answer questions
+    end     a signal, or a sentence that says why: leave every community, close devices, release the state
+
+What goes wrong for good ends the program with one sentence; what may pass is told and tried again.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ntvl import __version__
+from ntvl.aead import aes_is_fast
+from ntvl.config import CommunityConfig, Config
+from ntvl.dataplane.choice import Engine, start_engine
+from ntvl.dataplane.interface import DeviceClosed, DeviceOpened, Event
+from ntvl.dataplane.tap import check_tap
+from ntvl.errors import UsageError
+from ntvl.identity.community import Community, derive_community
+from ntvl.identity.keys import NodeKey, format_key, parse_key
+from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.events import AddressAssigned, Failed, KeyLearned, NodeEvent, PingReply, SupernodeState
+from ntvl.proto.node import Node
+from ntvl.proto.settings import CommunitySettings, NodeSettings
+from ntvl.runtime.clock import wall_time
+from ntvl.runtime.control_socket import ControlSocket
+from ntvl.runtime.device import Device
+from ntvl.runtime.driver import Driver
+from ntvl.runtime.interfaces import InterfaceWatch, read_hosts
+from ntvl.runtime.network import choose_device_names, find_overlap, read_plan_facts
+from ntvl.runtime.report import Reporter
+from ntvl.runtime.resolver import Resolver
+from ntvl.runtime.secret import read_secrets
+from ntvl.runtime.service import NodeService
+from ntvl.runtime.state import StateDirectory
+from ntvl.wire.address import Address
+
+__all__ = ["run_node"]
+
+JOINED_TOGETHER_S: Final = 0.3
+"""Members that are seen within this time share a line."""
+
+
+def run_node(config: Config, *, as_json: bool = False, environ: MutableMapping[str, str] | None = None) -> None:
+    """Runs a node until SIGINT or SIGTERM.
+
+    Args:
+        config: what to join.
+        as_json: events as JSON lines instead of sentences.
+        environ: `os.environ` by default; loses `NTVL_SECRET`.
+    Raises:
+        UsageError: why the node cannot start or go on, in one sentence.
+    """
+    reporter = Reporter(as_json=as_json)
+    with StateDirectory(config.state, role="node") as state:
+        key = NodeKey.from_bytes(state.load_key())
+        supernodes = _add_pins(config.supernodes, state.load_known_supernodes())
+        check_tap()
+        secrets = read_secrets(
+            [(community.name, community.secret_file) for community in config.communities],
+            environ=os.environ if environ is None else environ,
+            warn=lambda code, text: reporter.notice("warning", code, text),
+        )
+        asyncio.run(_Program(config, state, key, supernodes, reporter).run(secrets))
+
+
+class _Program:
+    """Is one run of a node."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: StateDirectory,
+        key: NodeKey,
+        supernodes: tuple[SupernodeUrl, ...],
+        reporter: Reporter,
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._key = key
+        self._supernodes = supernodes
+        self._reporter = reporter
+        self._stop = asyncio.Event()
+        self._leaving = False
+        self._devices: list[Device] = []
+        self._resolvers: list[Resolver] = []
+
+    async def run(self, secrets: Sequence[str]) -> None:
+        """Starts, runs until told to stop, leaves."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number)
+        self._reporter.on_deferred = self._defer_flush
+        names = await self._choose_devices()
+        communities = await asyncio.to_thread(_derive, self._config.communities, secrets)
+        if self._stop.is_set():
+            return
+        listen = (Address("0.0.0.0", self._config.port), Address("::", self._config.port))
+        engine = start_engine(listen=listen)
+        try:
+            await self._run_on(engine, communities, names)
+        finally:
+            engine.close()
+        self._reporter.stopped()
+
+    async def _run_on(self, engine: Engine, communities: Sequence[Community], names: Sequence[str]) -> None:
+        node = Node(self._settings(engine, communities, names), random=os.urandom, wall=wall_time)
+        driver = Driver[NodeEvent](node, engine, on_event=self._on_event, on_plane_event=self._on_plane_event)
+        self._devices = [Device(config, self._reporter) for config in self._config.communities]
+        self._service = NodeService(node, driver, engine, self._devices)
+        control = ControlSocket(self._config.socket, self._service.handlers)
+        await control.open()
+        try:
+            self._reporter.started(
+                name=self._config.name, key=self._key.public, port=engine.port, socket=str(self._config.socket)
+            )
+            driver.call(node.handle_interfaces, await read_hosts())
+            self._resolvers = [self._resolver(driver, node, i) for i in range(len(self._supernodes))]
+
+            def tell_hosts(hosts: tuple[str, ...]) -> None:
+                driver.call(node.handle_interfaces, hosts)
+                for resolver in self._resolvers:
+                    resolver.ask_again()
+
+            await self._drive(
+                driver,
+                InterfaceWatch(tell_hosts).run(),
+                *(device.run() for device in self._devices),
+                *(resolver.run() for resolver in self._resolvers),
+            )
+        finally:
+            self._leaving = True
+            self._reporter.flush()
+            await control.close()
+            try:
+                driver.call(node.close)
+                driver.flush()
+            except (UsageError, OSError):  # the end has its reason already, or has no engine to tell others with
+                pass
+
+    async def _drive(self, driver: Driver[NodeEvent], *beside: Coroutine[Any, Any, None]) -> None:
+        """Runs the driver and the tasks beside it until a signal, or until one of them fails."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                driving = group.create_task(driver.run())
+                tasks = [group.create_task(task) for task in beside]
+                await self._stop.wait()
+                driver.stop()
+                await driving
+                for task in tasks:
+                    task.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first_failure(failures) from failures
+
+    def _settings(self, engine: Engine, communities: Sequence[Community], names: Sequence[str]) -> NodeSettings:
+        return NodeSettings(
+            key=self._key,
+            name=self._config.name,
+            communities=tuple(
+                CommunitySettings(
+                    community=community,
+                    device=number,
+                    device_name=name,
+                    lease=config.lease,
+                    address=config.address,
+                    subnet=config.subnet,
+                    mtu=config.mtu,
+                )
+                for number, (config, community, name) in enumerate(
+                    zip(self._config.communities, communities, names, strict=True)
+                )
+            ),
+            supernodes=self._supernodes,
+            incarnation=os.urandom(8),
+            aes=aes_is_fast(_read_cpuinfo()),
+            version=__version__,
+            port=engine.port,
+        )
+
+    async def _choose_devices(self) -> list[str]:
+        """Returns the name of each community's device, once nothing on this machine speaks against it."""
+        links, routes = await read_plan_facts()
+        for config in self._config.communities:
+            overlap = "" if config.lease == "none" else find_overlap(config.subnet, routes, links)
+            if overlap:
+                raise UsageError(
+                    f"The subnet {config.subnet} of the community {config.name} overlaps {overlap}; choose another "
+                    "with --subnet, the same on every node of the community."
+                )
+        return choose_device_names([c.device for c in self._config.communities], {link.name for link in links})
+
+    def _resolver(self, driver: Driver[NodeEvent], node: Node, index: int) -> Resolver:
+        url = self._supernodes[index]
+
+        def tell(addresses: Sequence[Address]) -> None:
+            driver.call(node.handle_supernode_address, index, addresses)
+
+        def warn(reason: str) -> None:
+            self._reporter.notice(
+                "warning",
+                "unknown-host",
+                f"The name of the supernode {url.host} does not resolve ({reason}); trying again and again.",
+            )
+
+        return Resolver(url, on_addresses=tell, on_failure=warn)
+
+    def _on_event(self, event: NodeEvent) -> None:
+        self._reporter.event(event)
+        match event:
+            case AddressAssigned():
+                self._devices[event.device].assign(event.addresses)
+            case PingReply():
+                self._service.handle_reply(event)
+            case KeyLearned():
+                self._pin(event)
+            case SupernodeState(state="unreachable"):
+                self._resolvers[event.url_index].ask_again()
+            case Failed():
+                raise UsageError(event.text)
+
+    def _on_plane_event(self, event: Event) -> None:
+        match event:
+            case DeviceOpened():
+                self._devices[event.device].opened(event.name, event.offloads)
+            case DeviceClosed(reason=reason) if not self._leaving:
+                raise UsageError(reason or "The engine closed a device that is still in use.")
+
+    def _pin(self, event: KeyLearned) -> None:
+        url = self._supernodes[event.url_index]
+        self._reporter.learned(str(url), event.key)
+        try:
+            self._state.pin_supernode(_endpoint(url), format_key(event.key))
+        except UsageError as error:
+            self._reporter.notice("error", "pin-failed", f"The key is used but cannot be pinned: {error}")
+
+    def _defer_flush(self) -> None:
+        asyncio.get_running_loop().call_later(JOINED_TOGETHER_S, self._reporter.flush)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)
+        self._stop.set()
+
+
+def _add_pins(urls: Sequence[SupernodeUrl], known: dict[str, str]) -> tuple[SupernodeUrl, ...]:
+    """Returns the URLs with the pinned keys of those that name none; a key in a URL is the person's own word."""
+    return tuple(
+        url._replace(key=parse_key(known[_endpoint(url)])) if url.key is None and _endpoint(url) in known else url
+        for url in urls
+    )
+
+
+def _endpoint(url: SupernodeUrl) -> str:
+    return str(Address(url.host, url.port))
+
+
+def _derive(configs: Sequence[CommunityConfig], secrets: Sequence[str]) -> list[Community]:
+    """Returns each community with its keys, one after the other: each takes 64 MiB for a moment."""
+    return [derive_community(config.name, secret) for config, secret in zip(configs, secrets, strict=True)]
+
+
+def _first_failure(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Returns what to tell of several failures at once: a sentence for the person before anything else."""
+    failures: list[BaseException] = []
+    for failure in group.exceptions:
+        failures.append(_first_failure(failure) if isinstance(failure, BaseExceptionGroup) else failure)
+    return next((failure for failure in failures if isinstance(failure, UsageError)), failures[0])
+
+
+def _read_cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,127 @@
+"""What a running node answers at its control socket.
+
+    {"verb": "status"}                                  -> one object, as docs/operations.md describes it
+    {"verb": "ping", "peer": TEXT, "count": N, "interval_s": S, "timeout_s": S}
+        -> {"to": {community, name, id, addresses}}
+           {"sequence", "rtt_ms", "path", "remote", "via"} or {"sequence", "rtt_ms": null} for each, in order
+
+A count of 0 pings until the client leaves.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from ntvl.dataplane.choice import Engine
+from ntvl.errors import UsageError
+from ntvl.identity.keys import parse_key
+from ntvl.proto.events import NodeEvent, PingReply
+from ntvl.proto.node import Node
+from ntvl.runtime.control_socket import Handler
+from ntvl.runtime.device import Device
+from ntvl.runtime.driver import Driver
+from ntvl.runtime.lookup import FoundPeer, find_peer
+
+__all__ = ["NodeService"]
+
+COUNT_MAX: Final = 1_000_000
+INTERVAL_S_MIN: Final = 0.02
+PATIENCE_S_MAX: Final = 9.0
+"""Below the machine's own limit for a ping, and below a client's patience."""
+
+
+class NodeService:
+    """Answers for one node.
+
+    Args:
+        node: the machine.
+        driver: what runs it.
+        engine: what it runs on.
+        devices: in the order of its communities.
+    """
+
+    def __init__(self, node: Node, driver: Driver[NodeEvent], engine: Engine, devices: Sequence[Device]) -> None:
+        self._node = node
+        self._driver = driver
+        self._engine = engine
+        self._devices = devices
+        self._started = driver.clock()
+        self._pings: dict[int, asyncio.Future[PingReply]] = {}
+        self.handlers: dict[str, Handler] = {"status": self._status, "ping": self._ping}
+        """Verb to handler, for a `ControlSocket`."""
+
+    def status(self) -> dict[str, Any]:
+        """Returns everything that `ntvl status --json` shows, keys in the documented order."""
+        now = self._driver.clock()
+        status = self._node.status(now)
+        offloads = dict.fromkeys(offload for device in self._devices for offload in device.offloads)
+        return {
+            "node": {**status.pop("node"), "uptime_s": round(now - self._started, 1)},
+            "engine": {"name": self._engine.name, "offloads": list(offloads)},
+            **status,
+            "faults": dict(self._driver.faults),
+        }
+
+    def handle_reply(self, reply: PingReply) -> None:
+        """Takes a reply from the machine; one that nobody waits for any more is dropped."""
+        waiting = self._pings.pop(reply.id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    async def _status(self, question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield self.status()
+
+    async def _ping(self, question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        text = question.get("peer")
+        if not isinstance(text, str):
+            raise UsageError("A ping needs a peer, as text.")
+        count = int(_number(question, "count", 4, 0, COUNT_MAX))
+        interval_s = _number(question, "interval_s", 1.0, INTERVAL_S_MIN, 3600.0)
+        patience_s = _number(question, "timeout_s", 2.0, 0.01, PATIENCE_S_MAX)
+        found = find_peer(self.status(), text)
+        yield {"to": {"community": found.community, **{k: found.peer[k] for k in ("name", "id", "addresses")}}}
+        loop = asyncio.get_running_loop()
+        sequence = 0
+        while True:
+            sequence += 1
+            began = loop.time()
+            yield {"sequence": sequence, **await self._ping_once(found, patience_s)}
+            if sequence == count:
+                return
+            await asyncio.sleep(max(0.0, began + interval_s - loop.time()))
+
+    async def _ping_once(self, found: FoundPeer, patience_s: float) -> dict[str, Any]:
+        number = self._driver.call(self._node.ping, found.community, parse_key(found.peer["id"]))
+        if number is None:
+            raise UsageError(f"{found.peer['name'] or found.peer['id'][:8]} has left the community {found.community}.")
+        waiting = self._pings[number] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(patience_s):
+                reply = await waiting
+        except TimeoutError:
+            return {"rtt_ms": None}
+        finally:
+            self._pings.pop(number, None)
+        via = self._via(found) if reply.path == "relay" else None
+        return {
+            "rtt_ms": round(reply.rtt_s * 1000, 3),
+            "path": reply.path,
+            "remote": reply.remote or None,
+            "via": via,
+        }
+
+    def _via(self, found: FoundPeer) -> str | None:
+        """Returns the URL of the supernode that relays for a peer now."""
+        for community in self._node.status(self._driver.clock())["communities"]:
+            for peer in community["peers"]:
+                if community["name"] == found.community and peer["id"] == found.peer["id"]:
+                    via: str | None = peer["via"]
+                    return via
+        return None
+
+
+def _number(question: dict[str, Any], key: str, default: float, least: float, most: float) -> float:
+    value = question.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+        raise UsageError(f"{key} is a number from {least:g} to {most:g}.")
+    return float(value)
