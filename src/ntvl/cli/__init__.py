@@ -34,7 +34,7 @@ def main() -> None:
     try:
         build_app(sys.argv[1:])()
     except UsageError as error:
-        print(f"ntvl: {error}", file=sys.stderr)
+        print(f"ntvl: {_sentence(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -58,6 +58,13 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
         else:
             app.command(verb, help=line)(_placeholder)
     return app
+
+
+def _sentence(text: str) -> str:
+    """Returns what an error says as one sentence: a capital, unless it begins with a name, and a full stop."""
+    first = text.partition(" ")[0]
+    capital = text[:1].upper() + text[1:] if first.isalpha() and first.islower() and first != "ntvl" else text
+    return capital if capital.endswith((".", "?", "!")) else f"{capital}."
 
 
 def _load(verb: str) -> Callable[..., Any]:

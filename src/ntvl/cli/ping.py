@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from ntvl.cli.show import SocketOption, console, describe_path, format_milliseconds, path_style, socket_path
 from ntvl.runtime.control_client import ask
@@ -62,10 +63,10 @@ def _show(answers: Iterator[dict[str, Any]], tally: "Tally", *, as_json: bool) -
             screen.print(f"{answer['sequence']:>3}  no reply", style="red")
         else:
             way = describe_path(answer)
-            screen.print(
-                f"{answer['sequence']:>3}  {format_milliseconds(answer['rtt_ms']):>9}  "
-                f"[{path_style(answer['path'])}]{way}[/]" + ("  [bold]path changed[/]" if changed else "")
-            )
+            line = Text(f"{answer['sequence']:>3}  {format_milliseconds(answer['rtt_ms']):>9}  ")
+            line.append(way, path_style(answer["path"]))
+            line.append("  path changed" if changed else "", "bold")
+            screen.print(line)
 
 
 class Tally:

@@ -40,8 +40,9 @@ def socket_path(given: Path | None) -> Path:
 
 
 def console() -> Console:
-    """Returns where to print; wide enough for a table where there is no terminal to fit."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+    """Returns where to print: all text as it is, and wide enough for a table where there is no terminal to fit."""
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def format_bytes(count: int) -> str:

@@ -1,0 +1,97 @@
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.account import STATUS
+from typer.testing import CliRunner
+
+from ntvl.cli import build_app
+from ntvl.cli.show import console
+from ntvl.cli.status import build_view
+from ntvl.errors import UsageError
+
+Answer = Callable[[str, list[dict[str, Any]]], Path]
+runner = CliRunner()
+
+
+def shown(status: dict[str, Any]) -> list[str]:
+    screen = console()
+    with screen.capture() as capture:
+        screen.print(build_view(status))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def row(lines: list[str], start: str) -> list[str]:
+    (line,) = [line for line in lines if line.startswith(start)]
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def test_json_is_the_nodes_own_account(answering: Answer) -> None:
+    path = answering("status", [STATUS])
+    done = runner.invoke(build_app(["status"]), ["status", "--json", "--socket", str(path)])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == STATUS
+
+
+def test_the_socket_may_come_from_the_environment(answering: Answer) -> None:
+    path = answering("status", [STATUS])
+    done = runner.invoke(build_app(["status"]), ["status"], env={"NTVL_SOCKET": str(path)})
+    assert done.exit_code == 0
+    assert "desk" in done.stdout
+
+
+def test_without_a_node_the_sentence_says_what_to_do(tmp_path: Path) -> None:
+    done = runner.invoke(build_app(["status"]), ["status", "--socket", str(tmp_path / "no")])
+    assert isinstance(done.exception, UsageError)
+    assert "ntvl node" in str(done.exception)
+
+
+def test_the_tables_say_what_a_person_asks() -> None:
+    lines = shown(STATUS)
+    assert lines[0] == "desk  Abcdefgh  up 1h 2m  ntvl 0.1.0  engine python (offloads: csum, tso4)"
+    assert "home  ntvl0  10.77.0.5/16, fd00:1::5/64  mtu 1360  02:00:00:00:00:01" in lines
+    assert row(lines, "zoe") == ["zoe", "10.77.0.9", "none", "-", "0 B", "0 B", "-"]
+    assert row(lines, "RRRRRRRR") == [
+        *("RRRRRRRR", "-", "relay hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s ago")
+    ]
+    assert row(lines, "hub.example") == ["hub.example:1971", "registered", "12.3 ms", "198.51.100.7:4000"]
+    assert row(lines, "other.example") == ["other.example:1971", "unreachable", "-", "-"]
+    assert row(lines, "1,234") == ["1,234", "mac-claimed", "a frame that claims another member's MAC"]
+
+
+def test_the_best_reached_peers_come_first_and_the_most_frequent_drop() -> None:
+    text = "\n".join(shown(STATUS))
+    assert text.index("bob") < text.index("RRRRRRRR") < text.index("zoe")
+    assert text.index("mac-claimed") < text.index("replay")
+
+
+def test_a_peers_name_cannot_command_the_terminal() -> None:
+    assert "bob?[31m" in "\n".join(shown(STATUS))
+    assert "\x1b[31m" not in "\n".join(shown(STATUS))
+
+
+@pytest.mark.parametrize("name", ["[bold]x", "[/]", ":smile:"])
+def test_a_peers_name_is_no_markup(name: str) -> None:
+    status = copy.deepcopy(STATUS)
+    status["communities"][0]["peers"][0]["name"] = name
+    status["node"]["name"] = name
+    assert sum(name in line for line in shown(status)) == 2
+
+
+def test_a_lonely_node_is_told_so_and_nothing_dropped_is_not_shown() -> None:
+    status = copy.deepcopy(STATUS)
+    status["communities"][0] |= {"peers": [], "addresses": []}
+    status["drops"] = {}
+    lines = shown(status)
+    assert "  nobody else is here yet" in lines
+    assert any("no address yet" in line for line in lines)
+    assert "dropped" not in lines
+
+
+def test_a_survived_bug_is_shown() -> None:
+    status = copy.deepcopy(STATUS)
+    status["faults"] = {"node.py:7 KeyError": 3}
+    assert any("please report" in line and "node.py:7 KeyError (3 times)" in line for line in shown(status))
