@@ -41,6 +41,9 @@ class Session:
         self.channel = Channel(keys)
         self.created = now
         self.confirmed = keys.initiator
+        """Whether the other side is known to hold it."""
+        self.heard = False
+        """Whether anything came under it."""
 
 
 class Link:
@@ -103,9 +106,9 @@ class Link:
 
     def rekey_at(self) -> float | None:
         """Returns when the next handshake is ours to start if the link is still in use, or None without a session."""
-        if not self.sessions:
+        newest = self.sending
+        if newest is None:
             return None
-        newest = self.sessions[0]
         grace = 0.0 if newest.keys.initiator else REKEY_GRACE_S
         return newest.created + REKEY_AFTER_S + grace
 
@@ -194,9 +197,14 @@ class Link:
     # --- handshakes of the other ---
 
     def accept(self, received: Received, now: float) -> tuple[bytes, Session]:
-        """Answers a verified initiation; returns the RESPONSE to send and the new session, not yet confirmed."""
+        """Answers a verified initiation; returns the RESPONSE to send and the new session, not yet confirmed.
+
+        It takes the place of one that nobody confirmed: lost answers, or replayed initiations, cost no session in use.
+        """
         index = self._indices.allocate(self._owner)
         datagram, established = received.respond(psk=self._psk, payload=self._payload(), index=index)
+        for unconfirmed in [s for s in self.sessions if not s.confirmed]:
+            self._drop(unconfirmed)
         session = Session(established.keys, now)
         self._add(session)
         return datagram, session
@@ -205,7 +213,8 @@ class Link:
 
     def _add(self, session: Session) -> None:
         self.sessions.insert(0, session)
-        for old in self.sessions[SESSIONS_MAX:]:
+        sending = self.sending
+        for old in [s for s in self.sessions[1:] if s is not sending][SESSIONS_MAX - 2 :]:
             self._drop(old)
 
     def _drop(self, session: Session) -> None:
@@ -234,7 +243,7 @@ class Link:
             if session.keys.receive_index == index:
                 body = session.channel.open(data)
                 confirmed = not session.confirmed
-                session.confirmed = True
+                session.confirmed = session.heard = True
                 return body, confirmed
         raise PeerError("unknown-session")
 

@@ -142,6 +142,7 @@ class Pathfinder:
         """
         if restarted:
             self._attempts = 0
+            self._disturb(now)
         elif self.is_direct or self._attempts:
             return
         at = now if initiator else now + ANSWERER_PATIENCE_S
@@ -158,13 +159,16 @@ class Pathfinder:
 
     def handle_network_change(self, now: float) -> None:
         """Takes the news that our addresses changed: every direct path is in doubt and attempts start over."""
-        for path in self.paths.directs():
-            path.signal(PathSignal.DISTURBED)
-            path.next_check = now
+        self._disturb(now)
         self._attempts = 0
         self._attempt = None
         if self.is_used(now):
             self._next_attempt = now
+
+    def _disturb(self, now: float) -> None:
+        for path in self.paths.directs():
+            path.signal(PathSignal.DISTURBED)
+            path.next_check = now
 
     # --- offers ---
 
@@ -175,7 +179,8 @@ class Pathfinder:
             return  # Both offered at once: the controlling side's attempt stands, and it is on its way to the peer.
         if not self._node.direct:
             return
-        self._set_credentials(offer)
+        if self._set_credentials(offer):
+            self._disturb(now)
         if mine is None or mine.ours or mine.number != offer.attempt:
             self.paths.forget_unconfirmed()
             self._attempts = max(self._attempts, 1)
@@ -199,9 +204,12 @@ class Pathfinder:
         if self._attempt is not None and self._attempt.number == fire.attempt:
             self._attempt.handle_fire(now)
 
-    def _set_credentials(self, offer: Offer | Answer) -> None:
+    def _set_credentials(self, offer: Offer | Answer) -> bool:
+        """Returns whether they are others than before: then the peer has started anew."""
+        changed = self.checks.is_ready and self.checks.remote_password != offer.password
         self.checks.remote_ufrag = offer.ufrag
         self.checks.remote_password = offer.password
+        return changed
 
     def _usable(self, candidates: tuple[Candidate, ...], mine: Attempt) -> tuple[Candidate, ...]:
         return usable_candidates(candidates, mine.local, self._overlay)
@@ -260,7 +268,7 @@ class Pathfinder:
             self._probes[number] = (path, now)
         if path.asked_since is None:
             path.asked_since = now
-        path.next_check = now + path.recheck_s()
+        path.next_check = now + (RELAY_RETRY_S if path.state is PathState.DEAD else path.recheck_s())
 
     def handle_probe_reply(self, number: int, now: float) -> None:
         """Takes the answer to a probe of a relay.
@@ -316,43 +324,39 @@ class Pathfinder:
 
     def _judge(self, path: Path, now: float) -> None:
         """Draws the conclusion from a silence."""
-        silent_s = now - (path.asked_since if path.asked_since is not None else now)
-        if silent_s >= DEAD_AFTER_S:
+        asked = path.asked_since if path.asked_since is not None else now
+        if now >= asked + DEAD_AFTER_S:
             path.signal(PathSignal.SILENT)
             path.asked_since = None
             path.next_check = now + RELAY_RETRY_S
             if path.is_direct:
-                self._give_up(path, now)
-        elif silent_s >= path.doubt_s() and path.signal(PathSignal.UNANSWERED):
+                selected = path is self.paths.selected
+                self.paths.remove(path)
+                if selected:
+                    self._attempts = 0
+                    self._next_attempt = now
+        elif now >= asked + path.doubt_s() and path.signal(PathSignal.UNANSWERED):
             self._node.refresh(now)
-
-    def _give_up(self, path: Path, now: float) -> None:
-        self.paths.remove(path)
-        for other in self.paths.directs():
-            other.signal(PathSignal.DISTURBED)
-            other.next_check = now
-        self._attempts = 0
-        self._next_attempt = now
 
     # --- what is heard ---
 
-    def handle_heard(self, target: Target, now: float) -> None:
-        """Notes that something authentic came by `target`; an address not known yet is where the peer has moved to."""
+    def handle_heard(self, target: Target, at: float, now: float) -> None:
+        """Notes that something authentic came by `target` at time `at`; an unknown address is where the peer moved
+        to.
+        """
         path = self.paths.find(target)
         if path is None and target.relay is None and is_usable_target(Address(target.host, target.port)):
             path = self.paths.add_direct(target, "prflx") if self._node.direct else None
             if path is not None:
                 self._check(path, now)
         if path is not None:
-            path.last_rx = max(path.last_rx or now, now)
+            path.last_rx = max(path.last_rx or at, at)
 
     def handle_activity(self, activity: Activity, *, moved: bool, now: float) -> None:
         """Takes when what came by which way; `moved`: frames went either way since the last time."""
         for seen in activity.paths:
-            host, port, socket, relay = seen.target.host, seen.target.port, seen.target.socket, seen.target.relay
-            target = Target(host, port, socket, None if relay is None else (relay[1], relay[0]))
-            if self.paths.find(target) is not None or now - seen.last_rx < 1.0:
-                self.handle_heard(target, seen.last_rx)
+            if self.paths.find(seen.target) is not None or now - seen.last_rx < 1.0:
+                self.handle_heard(seen.target, seen.last_rx, now)
         if moved:
             self._wake(activity, now)
             self.last_data = now
@@ -405,12 +409,23 @@ class Pathfinder:
                 self._judge(path, now)
             elif path.state is not PathState.NEW:
                 path.asked_since = None
+        if self._attempt is None:
+            self._forget_stale(now)
         for path in list(self.paths):
             if self._is_kept(path, now) and path.next_check is not None and now >= path.next_check:
                 self._check(path, now)
         if self._next_attempt is not None and now >= self._next_attempt and self._attempt is None:
             self._start_attempt(now)
         self._run_attempt(now)
+
+    def _forget_stale(self, now: float) -> None:
+        """Forgets direct paths that were confirmed and not chosen: only the selected one is checked, so no other is
+        sure.
+        """
+        for path in self.paths.directs():
+            confirmed = path.confirmed_at
+            if path is not self.paths.selected and confirmed is not None and now >= confirmed + TRUST_S:
+                self.paths.remove(path)
 
     def _is_kept(self, path: Path, now: float) -> bool:
         """Returns whether a path is worth a check: a relay only while it carries data."""
@@ -424,8 +439,11 @@ class Pathfinder:
         selected = self.paths.selected
         if selected is None:
             return
-        if self._attempt is not None and selected.is_direct and selected.state is PathState.VALID:
-            self._attempt.handle_confirmed(now)
+        sure = selected.is_direct and selected.state is PathState.VALID
+        attempt, confirmed = self._attempt, selected.confirmed_at
+        # Confirmed before the attempt began proves nothing about now.
+        if sure and attempt is not None and confirmed is not None and confirmed >= attempt.started:
+            attempt.handle_confirmed(now)
             self._close_attempt(now)
         if selected.next_check is None:
             selected.next_check = now + self._interval_s(selected, now)

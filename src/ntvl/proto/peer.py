@@ -53,9 +53,22 @@ REKEY_PACKETS: Final = 1 << 26
 section 5.5)."""
 PINGS_MAX: Final = 64
 PING_LIFE_S: Final = 10.0
+CONFIRM_RETRY_S: Final = 0.3
+"""Before a Confirm is repeated; doubles each time."""
+CONFIRMS_MAX: Final = 6
 RESET_SPACING_S: Final = 1.0
 RESTART_WINDOW_S: Final = 5.0
 """A session that follows a RESET within this time means that the peer started anew."""
+
+
+class _Ping:
+    """Is a ping that was asked for and, once there was a session and a path, sent."""
+
+    __slots__ = ("asked", "sent")
+
+    def __init__(self, asked: float) -> None:
+        self.asked = asked
+        self.sent: float | None = None
 
 
 class Peer:
@@ -103,7 +116,9 @@ class Peer:
         self._last_reset = float("-inf")
         self._targets: tuple[Target, ...] = ()
         self._shown = ("none", "", "")
-        self._pings: dict[int, float | None] = {}
+        self._confirm_at: float | None = None
+        self._confirms = 0
+        self._pings: dict[int, _Ping] = {}
 
     # --- what others see ---
 
@@ -139,7 +154,7 @@ class Peer:
             self._context.count("queue-full")
             return
         self._note_interest(now)
-        self._pings[number] = None
+        self._pings[number] = _Ping(now)
         self._start(now)
         self._settle(now)
 
@@ -181,7 +196,6 @@ class Peer:
         self._certify(certificate)
         self._install(session)
         self._context.send(datagram, answer_target(origin))
-        self._note_interest(now)
         self.pathfinder.handle_session(now, initiator=False, restarted=False)
         self._settle(now)
 
@@ -208,6 +222,8 @@ class Peer:
         self._certify(certificate)
         self._install(self.link.sessions[0])
         self._send(Confirm(), answer_target(origin))
+        self._confirms = 1
+        self._confirm_at = now + CONFIRM_RETRY_S
         restarted = now - self._last_reset < RESTART_WINDOW_S
         self.pathfinder.handle_session(now, initiator=True, restarted=restarted)
         self._settle(now)
@@ -229,7 +245,20 @@ class Peer:
         device = self.membership.settings.device
         self._context.commands.append(AddPeer(self.handle, device, (certificate.mac,), hosts, certified=True))
 
+    def _repeat_confirm(self, now: float) -> None:
+        """Confirms our newest session again until something came under it: the first may have been lost."""
+        session = self.link.sending
+        if session is None or session.heard or not session.keys.initiator or self._confirms >= CONFIRMS_MAX:
+            self._confirm_at = None
+            return
+        relays = [p.target for p in self.pathfinder.paths.relays()[:1]]
+        for target in dict.fromkeys((*self.pathfinder.paths.targets(), *relays)):
+            self._send(Confirm(), target)
+        self._confirm_at = now + CONFIRM_RETRY_S * 2**self._confirms
+        self._confirms += 1
+
     def _install(self, session: Session) -> None:
+        self._retire()
         keys = session.keys
         self._context.commands.append(
             InstallSession(
@@ -250,24 +279,27 @@ class Peer:
         body, confirmed = self.link.open(data, index)
         if confirmed:
             self._context.commands.append(ConfirmSession(index))
-        self.pathfinder.handle_heard(answer_target(origin), now)
+        self.pathfinder.handle_heard(answer_target(origin), now, now)
         message = parse_message(body)
         try:
             if isinstance(message, int):
                 self._send(Unsupported(message), answer_target(origin))
             else:
-                self._handle_message(message, origin, now)
+                self._handle_message(message, index, origin, now)
         finally:
             self._settle(now)
 
-    def _handle_message(self, message: Message, origin: Origin, now: float) -> None:
+    def _handle_message(self, message: Message, index: int, origin: Origin, now: float) -> None:
         match message:
+            case Confirm():
+                session = self.link.sending
+                if session is not None and session.keys.receive_index == index and not session.keys.initiator:
+                    self._send(Confirm(), answer_target(origin))
             case Probe():
                 self._send(ProbeReply(message.id), answer_target(origin))
             case ProbeReply():
                 self._handle_probe_reply(message.id, origin, now)
             case Offer():
-                self._note_interest(now)
                 self.pathfinder.handle_offer(message, origin, now)
             case Answer():
                 self.pathfinder.handle_answer(message, now)
@@ -282,11 +314,11 @@ class Peer:
         if not number & 1:
             self.pathfinder.handle_probe_reply(number, now)
             return
-        sent = self._pings.pop(number, None)
-        if sent is None:
+        ping = self._pings.pop(number, None)
+        if ping is None or ping.sent is None:
             raise PeerError("transaction", "a reply to no ping")
         path, remote = ("direct", str(origin.address)) if origin.relay is None else ("relay", "")
-        self._context.events.append(PingReply(number, now - sent, path, remote))
+        self._context.events.append(PingReply(number, now - ping.sent, path, remote))
 
     def _send(self, message: Message, target: Target | None = None) -> bool:
         """Seals and sends a message one way, or by the paths that data takes; returns whether a session was there."""
@@ -348,17 +380,17 @@ class Peer:
         rekey_at = self.link.rekey_at()
         if rekey_at is not None and now >= rekey_at and self.pathfinder.is_used(now):
             self._start(now, force=True)
-        for number in [n for n, sent in self._pings.items() if sent is not None and now - sent > PING_LIFE_S]:
+        for number in [n for n, ping in self._pings.items() if now >= ping.asked + PING_LIFE_S]:
             del self._pings[number]
+        if self._confirm_at is not None and now >= self._confirm_at:
+            self._repeat_confirm(now)
         if self.link.sending is not None:
             self.pathfinder.handle_timeout(now)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
         """Brings data plane, events and timer in line with what the last input changed."""
-        for index in self.link.dropped:
-            self._context.commands.append(RetireSession(index))
-        self.link.dropped.clear()
+        self._retire()
         self.pathfinder.settle(now)
         targets = self.pathfinder.paths.targets()
         if targets != self._targets:
@@ -370,13 +402,18 @@ class Peer:
             self._context.events.append(PathChanged(self.membership.community.name, self.key, self.name, *self._shown))
         self._schedule(now)
 
+    def _retire(self) -> None:
+        for index in self.link.dropped:
+            self._context.commands.append(RetireSession(index))
+        self.link.dropped.clear()
+
     def _send_pings(self, now: float) -> None:
         selected = self.pathfinder.paths.selected
         if self.link.sending is None or selected is None:
             return
-        for number in [n for n, sent in self._pings.items() if sent is None]:
-            if self._send(Probe(number), selected.target):
-                self._pings[number] = now
+        for number, ping in self._pings.items():
+            if ping.sent is None and self._send(Probe(number), selected.target):
+                ping.sent = now
 
     def _schedule(self, now: float) -> None:
         times: list[float | None] = [self.link.poll_timeout()]
@@ -384,7 +421,8 @@ class Peer:
             times.append(self.pathfinder.poll_timeout(now))
         if self.pathfinder.is_used(now) and not self.link.is_shaking:
             times.append(self.link.rekey_at())
-        times += [sent + PING_LIFE_S for sent in self._pings.values() if sent is not None]
+        times.append(self._confirm_at)
+        times += [ping.asked + PING_LIFE_S for ping in self._pings.values()]
         at = min((t for t in times if t is not None), default=None)
         if at is None:
             self._context.timers.cancel(("peer", self))

@@ -403,8 +403,10 @@ class Registration:
             rekey_at = link.rekey_at()
             if rekey_at is not None and now >= rekey_at and not link.is_shaking:
                 self._connect(now)
-            if not link.is_shaking and (not link.sessions or self.state == "unreachable"):
+            if self._is_apart(link):
                 self._reconnect(now)
+            else:
+                self._connect_at = None
             if link.sending is not None:
                 self._run_session(now)
         if self._key_at is not None and now >= self._key_at:
@@ -423,6 +425,10 @@ class Registration:
                 self._send_keepalive(now)
         for standing in self.standings.values():
             standing.handle_timeout(now)
+
+    def _is_apart(self, link: Link) -> bool:
+        """Returns whether there is nobody to talk to and no handshake under way to change that."""
+        return not link.is_shaking and (not link.sessions or self.state == "unreachable")
 
     def _reconnect(self, now: float) -> None:
         """Waits longer with each handshake that found nobody."""
@@ -446,6 +452,7 @@ class Registration:
             times.append(link.poll_timeout())
             if not link.is_shaking:
                 times.append(link.rekey_at())
+            if self._is_apart(link):
                 times.append(self._connect_at)
             if link.sending is not None:
                 times.append(self._keepalive_at)

@@ -39,9 +39,14 @@ class Timers:
         self._at.pop(key, None)
 
     def due(self, now: float) -> Iterator[TimerKey]:
-        """Yields each key that is due, earliest first, once; timers set meanwhile for later wait for the next call."""
+        """Yields each key that is due, earliest first, once; what is set meanwhile, even for now, waits for the next
+        call.
+        """
+        popped: list[tuple[float, TimerKey]] = []
         while self._heap and self._heap[0][0] <= now:
             at, _, key = heapq.heappop(self._heap)
+            popped.append((at, key))
+        for at, key in popped:
             if self._at.get(key) == at:
                 del self._at[key]
                 yield key
