@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Final
@@ -63,6 +64,13 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"CI must run this file, which was skipped: {_words(report.longrepr)}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints how long `make` took in all; pytest's own last line counts the tests and their time alone."""
+    began = os.environ.get("NTVL_TEST_BEGAN")
+    if began is not None:
+        terminalreporter.line(f"make: {time.time() - int(began):.0f} s in all")
 
 
 def _is_in(item: pytest.Item, directory: str) -> bool:
