@@ -8,6 +8,7 @@ holds for addresses, and for our own.
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from ntvl.wire.ethernet import is_group
@@ -158,10 +159,12 @@ class Table(Generic[P]):
 
 def pack_addresses(addresses: Iterable[str]) -> list[bytes]:
     """Returns literals as 4 or 16 bytes; what is no literal is left out (a certificate was checked before)."""
-    packed = []
-    for address in addresses:
-        try:
-            packed.append(ipaddress.ip_address(address).packed)
-        except ValueError:
-            continue
-    return packed
+    return [packed for packed in map(_pack, addresses) if packed]
+
+
+@lru_cache(maxsize=8192)
+def _pack(address: str) -> bytes:
+    try:
+        return ipaddress.ip_address(address).packed
+    except ValueError:
+        return b""
