@@ -211,6 +211,11 @@ def test_run_wakes_for_events_and_stop_sends_what_is_left(rig: Rig) -> None:
     assert rig.plane.told[-2:] == [CloseDevice(0), Transmit(b"bye", PEER)]
 
 
+def test_a_stop_that_comes_before_run_is_not_forgotten(rig: Rig) -> None:
+    rig.driver.stop()
+    asyncio.run(asyncio.wait_for(rig.driver.run(), 1))
+
+
 def test_a_verb_called_from_outside_gets_the_time_and_is_followed_by_its_output(rig: Rig) -> None:
     async def scenario() -> None:
         running = asyncio.create_task(rig.driver.run())

@@ -44,7 +44,7 @@ def node(
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
-    static_address: Annotated[str | None, typer.Argument(metavar="[IP/LEN]", hidden=True)] = None,
+    static_address: Annotated[str | None, typer.Argument(metavar="IP/LEN", hidden=True)] = None,
     subnet: Annotated[
         str | None,
         typer.Option(

@@ -84,14 +84,17 @@ class Driver(Generic[E]):
         self._ended: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._not_before = 0.0
+        self._stopped = False
 
     async def run(self) -> None:
-        """Drives the machine until `stop`.
+        """Drives the machine until `stop`, which may have come before.
 
         Raises:
             UsageError: what a callback or the engine found fatal, in one sentence.
             OSError: the engine is gone.
         """
+        if self._stopped:
+            return
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         descriptor = self.plane.fileno()
@@ -108,6 +111,7 @@ class Driver(Generic[E]):
 
     def stop(self) -> None:
         """Ends `run`, after what the machine still has to send has been handed to the engine."""
+        self._stopped = True
         if self._ended is not None and not self._ended.done():
             try:
                 self.flush()
