@@ -35,6 +35,7 @@ class Resident:
     Attributes:
         relay_id: 1..2^32-1, unique at this supernode.
         addresses: CIDR text, the leased one first.
+        incarnation: which run of the node's program registered it, 8 bytes.
         last_contact: machine's clock, seconds.
         told: the roster version that its node has been sent, 0 for none; `settled` belongs to it (`RosterLog.step`).
         restarted_at: when `told` was last set to 0.
@@ -44,6 +45,7 @@ class Resident:
         "addresses",
         "certificate",
         "hall",
+        "incarnation",
         "last_contact",
         "mac",
         "name",
@@ -62,6 +64,7 @@ class Resident:
         self.mac = b""
         self.addresses: tuple[str, ...] = ()
         self.certificate = b""
+        self.incarnation = b""
         self.last_contact = 0.0
         self.told = 0
         self.settled = 0
