@@ -165,8 +165,8 @@ class Standing:
             self._roster_at = now
 
     def handle_roster(self, roster: Roster, now: float) -> None:
-        """Takes a change if it leads on from the version held; after a gap, asks again."""
-        if roster.since != self.version:
+        """Takes a change that leads on from the version held, or that starts anew; after a gap, asks again."""
+        if roster.since not in (0, self.version):
             if roster.version > self.version and self._roster_at is None:
                 self._roster_tries = 0
                 self._roster_at = now + ROSTER_WAIT_S[0]
