@@ -11,11 +11,15 @@ from typing import Final
 
 from ntvl.errors import PeerError
 from ntvl.wire.address import Address, is_usable_target, parse_address
-from ntvl.wire.control import Candidate
+from ntvl.wire.control import MESSAGE_BYTES_MAX, Candidate
 
 __all__ = ["CANDIDATES_MAX", "build_candidates", "usable_candidates"]
 
 CANDIDATES_MAX: Final = 24
+CANDIDATE_BYTES: Final = 18
+"""Of one encoded candidate besides its host."""
+CANDIDATE_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 100
+"""Of all of them: credentials and the rest of an offer take under 100."""
 _TYPE_PREFERENCE: Final = {"host": 126, "prflx": 110, "mapped": 105, "srflx": 100}
 """RFC 8445 section 5.1.2.2; "mapped" (by a port-mapping protocol) is surer than server-reflexive."""
 
@@ -38,8 +42,14 @@ def build_candidates(
             _add(found, "host", Address(host, port), place, overlay)
     for place, address in enumerate(observed):
         _add(found, "srflx", address, place, overlay)
-    ordered = sorted(found.values(), key=lambda c: -c.priority)
-    return tuple(ordered[:CANDIDATES_MAX])
+    # A message must hold them all. What supernodes saw goes in first: there are few of them, and most peers need them.
+    room = CANDIDATE_BYTES_MAX
+    kept: list[Candidate] = []
+    for candidate in sorted(found.values(), key=lambda c: (c.kind == "host", -c.priority)):
+        room -= len(candidate.host) + CANDIDATE_BYTES
+        if room >= 0 and len(kept) < CANDIDATES_MAX:
+            kept.append(candidate)
+    return tuple(sorted(kept, key=lambda c: -c.priority))
 
 
 def _add(found: dict[Address, Candidate], kind: str, address: Address, place: int, overlay: Sequence[Network]) -> None:

@@ -15,7 +15,13 @@ from ntvl.errors import PeerError
 from ntvl.proto.machine import Random
 from ntvl.proto.path import Path
 from ntvl.wire.address import Address, Origin
-from ntvl.wire.stun import Stun, build_binding_request, build_binding_response, verify_integrity
+from ntvl.wire.stun import (
+    Stun,
+    build_binding_error,
+    build_binding_request,
+    build_binding_response,
+    verify_integrity,
+)
 
 __all__ = ["HANDLE_BYTES", "Checks"]
 
@@ -70,8 +76,11 @@ class Checks:
             use_candidate=nominate and self._controlling,
         )
 
-    def handle_request(self, message: Stun, data: bytes, origin: Origin) -> bytes:
-        """Returns the answer to a check of the peer, to be sent back to where it came from.
+    def handle_request(self, message: Stun, data: bytes, origin: Origin) -> tuple[bytes, bool]:
+        """Returns the answer to a check of the peer, to be sent back to where it came from, and whether it was
+        understood.
+
+        A check with attributes that must be understood and are not gets error 420 (RFC 8489 section 6.3.1).
 
         Raises:
             PeerError: reason "integrity"; drop it without an answer.
@@ -79,7 +88,12 @@ class Checks:
         if message.username != f"{self.ufrag}:{self.remote_ufrag}":
             raise PeerError("integrity", "check for other credentials")
         verify_integrity(data, self.password)
-        return build_binding_response(message.transaction, origin.address, password=self.password)
+        if message.unknown:
+            error = build_binding_error(
+                message.transaction, 420, "Unknown Attribute", password=self.password, unknown=message.unknown
+            )
+            return error, False
+        return build_binding_response(message.transaction, origin.address, password=self.password), True
 
     def handle_response(self, message: Stun, data: bytes, origin: Origin, now: float) -> tuple[Path, float, Address]:
         """Returns the path that an answer confirms, the round trip in seconds, and our address as the peer sees it.
@@ -94,6 +108,8 @@ class Checks:
         if Target(origin.address.host, origin.address.port, origin.socket) != path.target:
             raise PeerError("transaction", "answered from another address")
         verify_integrity(data, self.remote_password)
+        if message.unknown:
+            raise PeerError("format", "an answer with attributes that must be understood and are not")
         mapped = message.address
         if mapped is None:
             raise PeerError("no-address")

@@ -7,16 +7,22 @@ two nodes that talk.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from ntvl.dataplane.interface import AddPeer, RemovePeer
+from ntvl.errors import PeerError
 from ntvl.identity.keys import derive_mac
 from ntvl.proto.context import Context
 from ntvl.proto.events import PeerGone, PeerSeen
 from ntvl.proto.membership import Membership
 from ntvl.proto.peer import Peer
+from ntvl.proto.text import printable
 from ntvl.wire.control import Member
 
-__all__ = ["Entry", "Members"]
+__all__ = ["MEMBERS_MAX", "Entry", "Members"]
+
+MEMBERS_MAX: Final = 4096
+"""Most members of one community that a node keeps; a supernode does not list more either."""
 
 
 class Entry:
@@ -53,7 +59,14 @@ class Members:
         return self._entries.get(key)
 
     def add(self, handle: int, key: bytes, name: str, addresses: tuple[str, ...]) -> Entry:
-        """Adds a member under a fresh handle and tells the data plane and the person."""
+        """Adds a member under a fresh handle and tells the data plane and the person.
+
+        Raises:
+            PeerError: reason "queue-full": more members than anybody has; count it.
+        """
+        if len(self._entries) >= MEMBERS_MAX:
+            raise PeerError("queue-full", "too many members")
+        name = printable(name)
         entry = self._entries[key] = Entry(handle, key, name, addresses)
         self._add_peer(entry)
         self._context.events.append(PeerSeen(self.membership.community.name, key, name))
@@ -74,8 +87,9 @@ class Members:
         """Takes what supernode `via` says of a member; returns whether its relay id there is news."""
         self._stale.get(via, set()).discard(entry.key)
         certified = entry.peer is not None and entry.peer.certificate is not None
-        if not certified and (entry.name, entry.addresses) != (member.name, member.addresses):
-            entry.name, entry.addresses = member.name, member.addresses
+        name = printable(member.name)
+        if not certified and (entry.name, entry.addresses) != (name, member.addresses):
+            entry.name, entry.addresses = name, member.addresses
             self._add_peer(entry)
             if entry.peer is not None:
                 entry.peer.name, entry.peer.addresses = entry.name, entry.addresses

@@ -46,6 +46,19 @@ class Membership:
         """Returns the addresses that the device shall have, CIDR text, IPv4 first."""
         return (self.address, self.ipv6) if self.address else (self.ipv6,)
 
+    def accepts(self, address: str) -> bool:
+        """Returns whether a leased address, CIDR text, is a host's of our subnet with its prefix length.
+
+        Nothing else may reach the device: "8.8.8.8/0" would turn this machine's routing into the virtual network.
+        """
+        try:
+            interface = ipaddress.IPv4Interface(address)
+        except ValueError:
+            return False
+        subnet = self.overlay[0]
+        edges = (subnet.network_address, subnet.broadcast_address) if subnet.prefixlen < 31 else ()
+        return "/" in address and interface.network == subnet and interface.ip not in edges
+
     def certificate(self) -> bytes:
         """Returns a certificate that is valid now and names `addresses`."""
         wall = self._wall()

@@ -38,10 +38,11 @@ from ntvl.proto.handshake import Listener, handshake_index
 from ntvl.proto.machine import Random, Wakeup, WallClock
 from ntvl.proto.members import Entry, Members
 from ntvl.proto.membership import Membership
-from ntvl.proto.pathfinder import Surroundings
+from ntvl.proto.pathfinder import Surroundings, answer_target
 from ntvl.proto.peer import Peer
 from ntvl.proto.registration import Registration
 from ntvl.proto.settings import NodeSettings
+from ntvl.proto.text import printable
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import Candidate, Roster
 from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, is_stun, parse_header
@@ -50,8 +51,6 @@ from ntvl.wire.stun import Stun, StunClass, parse_stun
 __all__ = ["Node"]
 
 RENEW_CHECK_S: Final = 60.0
-FULL_ROSTER_S: Final = 3.0
-"""How long after the start of a full roster the members that it did not name are forgotten."""
 RESETS_PER_S: Final = 10
 TIDY_S: Final = 30.0
 NETWORK_SETTLE_S: Final = 0.3
@@ -151,8 +150,6 @@ class Node:
                     self._tidy(now)
                 case ("network",):
                     self._network_changed(now)
-                case ("full-roster", Members() as members, int() as via):
-                    self._end_full(members, via, now)
 
     def poll_timeout(self) -> Wakeup | None:
         """Returns when `handle_timeout` has something to do."""
@@ -175,7 +172,7 @@ class Node:
     def handle_interfaces(self, hosts: Sequence[str], now: float) -> None:
         """Takes this machine's addresses (literals, the overlay's own excluded), at the start and after each change."""
         before, self._hosts = self._hosts, tuple(hosts)
-        if before is not None and set(before) != set(self._hosts):
+        if before is not None:
             self._refresh(now)
             self._context.timers.set(("network",), now + NETWORK_SETTLE_S)
 
@@ -284,11 +281,13 @@ class Node:
         entry = members.find(received.remote)
         if entry is None:
             entry = self._add(members, received.remote, certificate.name, certificate.addresses)
+        peer = self._peer(members, entry, now)
         if origin.relay is not None:
             for via, registration in enumerate(self._registrations):
-                if registration.address == origin.address:
-                    entry.relay_ids.setdefault(via, origin.relay.source)
-        self._peer(members, entry, now).handle_initiation(received, certificate, origin, now)
+                if registration.address == origin.address and via not in entry.relay_ids:
+                    # Not in the entry: only a roster makes a member, and only a roster takes it away.
+                    peer.set_relay(via, answer_target(origin), now)
+        peer.handle_initiation(received, certificate, origin, now)
 
     def _note_refused(self, key: bytes, error: PeerError) -> None:
         """Says once why a peer whose handshake opened was refused: for people, since it knows our key."""
@@ -322,8 +321,7 @@ class Node:
             self._answer(bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4, "big"), origin)
 
     def _answer(self, data: bytes, origin: Origin) -> None:
-        relay = None if origin.relay is None else (origin.relay.source, origin.relay.target)
-        self._context.send(data, Target(origin.address.host, origin.address.port, origin.socket, relay))
+        self._context.send(data, answer_target(origin))
 
     # --- peers ---
 
@@ -378,6 +376,15 @@ class Node:
 
     def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
         """Takes a lease, and the relay id that lets this supernode's relay carry us."""
+        if address and not membership.accepts(address):
+            self._context.count("address-outside")
+            host, subnet = self.settings.supernodes[via].host, membership.settings.subnet
+            text = (
+                f"supernode {host} leased {printable(address)!r}, which is no host's address in {subnet}: ignored; "
+                "ask its owner, or name another --subnet"
+            )
+            self._context.events.append(Notice("error", "address-outside", text))
+            address = ""
         if address and not membership.address and membership.settings.lease == "auto":
             membership.address = address
             self._assign(membership)
@@ -399,7 +406,6 @@ class Node:
         members = self._members[membership.community.id]
         if roster.since == 0:
             members.begin_full(via)
-            self._context.timers.set(("full-roster", members, via), now + FULL_ROSTER_S)
         for member in roster.joined:
             if member.node == self.settings.key.public:
                 continue
@@ -413,7 +419,9 @@ class Node:
         if roster.left:
             self._forget_gone(members)
 
-    def _end_full(self, members: Members, via: int, now: float) -> None:
+    def handle_roster_end(self, via: int, membership: Membership, now: float) -> None:
+        """Takes the end of a full roster."""
+        members = self._members[membership.community.id]
         for key in members.end_full(via):
             entry = members.find(key)
             if entry is not None:

@@ -183,7 +183,7 @@ class Pathfinder:
             self._disturb(now)
         if mine is None or mine.ours or mine.number != offer.attempt:
             self.paths.forget_unconfirmed()
-            self._attempts = max(self._attempts, 1)
+            self._attempts += 1
             mine = Attempt(offer.attempt, self._attempts, ours=False, local=self._node.candidates(), now=now)
             mine.handle_offer(self._usable(offer.candidates, mine), now)
             self._attempt = mine
@@ -289,10 +289,11 @@ class Pathfinder:
         Source:
             RFC 8445 sections 7.3.1.3 (peer-reflexive candidates), 7.3.1.4 (triggered checks) and 7.3.1.5 (nomination).
         """
-        answer = self.checks.handle_request(message, data, origin)
+        answer, understood = self.checks.handle_request(message, data, origin)
         target = answer_target(origin)
         self._context.send(answer, target)
-        path = self.paths.add_direct(target, "prflx") if is_usable_target(origin.address) else None
+        usable = understood and is_usable_target(origin.address)
+        path = self.paths.add_direct(target, "prflx") if usable else None
         if path is None:
             return
         path.last_rx = now

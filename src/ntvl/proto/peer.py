@@ -56,6 +56,8 @@ PING_LIFE_S: Final = 10.0
 CONFIRM_RETRY_S: Final = 0.3
 """Before a Confirm is repeated; doubles each time."""
 CONFIRMS_MAX: Final = 6
+REFUSED_WAIT_S: Final = 2.0
+REFUSED_WAIT_S_MAX: Final = 300.0
 RESET_SPACING_S: Final = 1.0
 RESTART_WINDOW_S: Final = 5.0
 """A session that follows a RESET within this time means that the peer started anew."""
@@ -116,6 +118,11 @@ class Peer:
         self._last_reset = float("-inf")
         self._targets: tuple[Target, ...] = ()
         self._shown = ("none", "", "")
+        self._unproven: tuple[Session, Certificate] | None = None
+        """Of an initiation that we answered: it may be a recording until something comes under its session."""
+        self._refusals = 0
+        self._refused_until = float("-inf")
+        self._refused_for = ""
         self._confirm_at: float | None = None
         self._confirms = 0
         self._pings: dict[int, _Ping] = {}
@@ -171,7 +178,7 @@ class Peer:
         self.pathfinder.last_data = max(self.pathfinder.last_data, now - ACTIVE_S)
 
     def _start(self, now: float, *, force: bool = False) -> None:
-        if force or self.link.sending is None:
+        if now >= self._refused_until and (force or self.link.sending is None):
             datagram = self.link.start(now)
             if datagram is not None:
                 self._send_handshake(datagram)
@@ -193,7 +200,7 @@ class Peer:
     def handle_initiation(self, received: Received, certificate: Certificate, origin: Origin, now: float) -> None:
         """Takes an initiation whose certificate was verified; answers it where it came from."""
         datagram, session = self.link.accept(received, now)
-        self._certify(certificate)
+        self._unproven = (session, certificate)
         self._install(session)
         self._context.send(datagram, answer_target(origin))
         self.pathfinder.handle_session(now, initiator=False, restarted=False)
@@ -214,11 +221,10 @@ class Peer:
                 node=self.key,
             )
         except PeerError as error:
-            self.link.close()
-            self._settle(now)
-            text = f"{self.name or 'a member'} was refused: {error}"
-            self._context.events.append(Notice("warning", error.reason, text))
+            self._refuse(error, now)
             raise
+        self._refusals = 0
+        self._refused_for = ""
         self._certify(certificate)
         self._install(self.link.sessions[0])
         self._send(Confirm(), answer_target(origin))
@@ -226,6 +232,17 @@ class Peer:
         self._confirm_at = now + CONFIRM_RETRY_S
         restarted = now - self._last_reset < RESTART_WINDOW_S
         self.pathfinder.handle_session(now, initiator=True, restarted=restarted)
+        self._settle(now)
+
+    def _refuse(self, error: PeerError, now: float) -> None:
+        """Ends what a bad certificate began; says so once, and tries again at a falling rate."""
+        self.link.close()
+        self._refused_until = now + min(REFUSED_WAIT_S * 2**self._refusals, REFUSED_WAIT_S_MAX)
+        self._refusals += 1
+        if self._refused_for != error.reason:
+            self._refused_for = error.reason
+            text = f"{self.name or 'a member'} was refused: {error}"
+            self._context.events.append(Notice("warning", error.reason, text))
         self._settle(now)
 
     def handle_cookie(self, data: bytes, now: float) -> None:
@@ -279,6 +296,9 @@ class Peer:
         body, confirmed = self.link.open(data, index)
         if confirmed:
             self._context.commands.append(ConfirmSession(index))
+            if self._unproven is not None and self._unproven[0] is self.link.sending:
+                self._certify(self._unproven[1])
+                self._unproven = None
         self.pathfinder.handle_heard(answer_target(origin), now, now)
         message = parse_message(body)
         try:

@@ -22,7 +22,7 @@ from ntvl.proto.link import Link
 from ntvl.proto.membership import Membership
 from ntvl.proto.settings import NodeSettings
 from ntvl.proto.standing import Standing, StandingOwner
-from ntvl.wire.address import Address, Origin
+from ntvl.wire.address import Address, Origin, parse_address
 from ntvl.wire.control import (
     Keepalive,
     KeepaliveReply,
@@ -315,7 +315,11 @@ class Registration:
         self._connect(now)
 
     def _note_observed(self, host: str, port: int, now: float) -> None:
-        observed = Address(host, port)
+        try:
+            observed = parse_address(host, port)
+        except PeerError as error:
+            self._context.count(error.reason)
+            return
         if observed != self.observed:
             self.observed = observed
             self._owner.handle_observed(self.via, now)

@@ -14,6 +14,7 @@ from ntvl.proto.context import Context
 from ntvl.proto.events import Failed, Notice
 from ntvl.proto.membership import Membership
 from ntvl.proto.settings import NodeSettings
+from ntvl.proto.text import printable
 from ntvl.wire.control import Leave, Message, Refused, Register, Registered, Roster, RosterRequest
 
 __all__ = ["Standing", "StandingOwner"]
@@ -34,7 +35,10 @@ class StandingOwner(Protocol):
         """The community knows us at this supernode; `address` is what it leased, CIDR text or ""."""
 
     def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
-        """Members joined or left, as this supernode tells."""
+        """Members joined or left, as this supernode tells; `since` 0 begins a full roster."""
+
+    def handle_roster_end(self, via: int, membership: Membership, now: float) -> None:
+        """The full roster is there: whom it did not name is not a member any more."""
 
 
 class Standing:
@@ -74,6 +78,7 @@ class Standing:
         self._refusals = 0
         self._roster_at: float | None = None
         self._roster_tries = 0
+        self._full = False
 
     # --- registering ---
 
@@ -138,7 +143,7 @@ class Standing:
         reason = message.reason if message.reason in REASONS else "format"
         host = self._settings.supernodes[self._via].host
         name = self.membership.community.name
-        text = f"supernode {host} refuses community {name!r}: {message.detail or REASONS[reason]}"
+        text = f"supernode {host} refuses community {name!r}: {printable(message.detail) or REASONS[reason]}"
         static = self.membership.settings.lease == "static" and self._via == 0
         if reason == "duplicate-node" or (static and reason in FATAL_STATIC):
             self._context.events.append(Failed(reason, text))
@@ -165,17 +170,26 @@ class Standing:
             self._roster_at = now
 
     def handle_roster(self, roster: Roster, now: float) -> None:
-        """Takes a change that leads on from the version held, or that starts anew; after a gap, asks again."""
-        if roster.since not in (0, self.version):
+        """Takes a change if it leads on from the version held; after a gap, asks again.
+
+        A full roster is taken whatever is held, if something was asked for: the supernode may have started anew and
+        count from anywhere.
+        """
+        begins = roster.since == 0 and (self._roster_at is not None or self.version == 0)
+        if roster.since != self.version and not begins:
             if roster.version > self.version and self._roster_at is None:
                 self._roster_tries = 0
                 self._roster_at = now + ROSTER_WAIT_S[0]
             return
         self.version = roster.version
+        self._full = self._full or begins
+        self._owner.handle_roster(self._via, self.membership, roster, now)
         if roster.version >= self._target_version:
             self._target_version = roster.version
             self._roster_at = None
-        self._owner.handle_roster(self._via, self.membership, roster, now)
+            if self._full:
+                self._full = False
+                self._owner.handle_roster_end(self._via, self.membership, now)
 
     def _ask_roster(self, now: float) -> None:
         self._send(RosterRequest(self.membership.community.id, self.version))
