@@ -8,6 +8,7 @@ What goes wrong for good ends the program with one sentence; what may pass is to
 """
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Coroutine, MutableMapping, Sequence
@@ -57,6 +58,7 @@ def run_node(config: Config, *, as_json: bool = False, environ: MutableMapping[s
         UsageError: why the node cannot start or go on, in one sentence.
     """
     reporter = Reporter(as_json=as_json)
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     with StateDirectory(config.state, role="node") as state:
         key = NodeKey.from_bytes(state.load_key())
         supernodes = _add_pins(config.supernodes, state.load_known_supernodes())

@@ -54,7 +54,8 @@ class NodeService:
         """Returns everything that `ntvl status --json` shows, keys in the documented order."""
         now = self._driver.clock()
         status = self._node.status(now)
-        offloads = dict.fromkeys(offload for device in self._devices for offload in device.offloads)
+        of_engine: tuple[str, ...] = getattr(self._engine, "offloads", ())
+        offloads = dict.fromkeys((*of_engine, *(each for device in self._devices for each in device.offloads)))
         return {
             "node": {**status.pop("node"), "uptime_s": round(now - self._started, 1)},
             "engine": {"name": self._engine.name, "offloads": list(offloads)},
