@@ -214,7 +214,8 @@ class Link:
     def _add(self, session: Session) -> None:
         self.sessions.insert(0, session)
         sending = self.sending
-        for old in [s for s in self.sessions[1:] if s is not sending][SESSIONS_MAX - 2 :]:
+        others = [s for s in self.sessions if s is not sending]
+        for old in others[SESSIONS_MAX - (1 if sending is not None else 0) :]:
             self._drop(old)
 
     def _drop(self, session: Session) -> None:

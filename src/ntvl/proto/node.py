@@ -29,7 +29,7 @@ from ntvl.dataplane.interface import (
 )
 from ntvl.errors import PeerError
 from ntvl.identity.certificate import verify_certificate
-from ntvl.identity.keys import derive_mac, format_key
+from ntvl.identity.keys import format_key
 from ntvl.proto.candidates import build_candidates
 from ntvl.proto.checks import HANDLE_BYTES
 from ntvl.proto.context import Context
@@ -42,6 +42,7 @@ from ntvl.proto.pathfinder import Surroundings, answer_target
 from ntvl.proto.peer import Peer
 from ntvl.proto.registration import Registration
 from ntvl.proto.settings import NodeSettings
+from ntvl.proto.status import community_status, supernode_status
 from ntvl.proto.text import printable
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import Candidate, Roster
@@ -467,8 +468,6 @@ class Node:
             registration.renew(now)
         self._context.timers.set(("renew",), now + RENEW_CHECK_S)
 
-    # --- status ---
-
     def status(self, now: float) -> dict[str, Any]:
         """Returns what `ntvl status --json` shows, but for the engine and the uptime, which the runtime knows."""
         drops = Counter(self._context.drops)
@@ -479,51 +478,12 @@ class Node:
                 "id": format_key(self.settings.key.public),
                 "version": self.settings.version,
             },
-            "communities": [self._community_status(m, now) for m in self._memberships],
-            "supernodes": [
-                {
-                    "url": str(r.url),
-                    "state": r.state,
-                    "rtt_ms": None if r.rtt_s is None else round(r.rtt_s * 1000, 3),
-                    "observed": None if r.observed is None else str(r.observed),
-                }
-                for r in self._registrations
+            "communities": [
+                community_status(m, self._device_names[m.settings.device], self._members[m.community.id], now)
+                for m in self._memberships
             ],
+            "supernodes": [supernode_status(r) for r in self._registrations],
             "drops": dict(sorted(drops.items())),
-        }
-
-    def _community_status(self, membership: Membership, now: float) -> dict[str, Any]:
-        members = self._members[membership.community.id]
-        return {
-            "name": membership.community.name,
-            "id": format_key(membership.community.id),
-            "device": self._device_names[membership.settings.device],
-            "mac": membership.mac.hex(":"),
-            "addresses": list(membership.addresses)
-            if membership.address or membership.settings.lease != "auto"
-            else [],
-            "mtu": membership.settings.mtu,
-            "peers": [self._peer_status(membership, e, now) for e in members],
-        }
-
-    def _peer_status(self, membership: Membership, entry: Entry, now: float) -> dict[str, Any]:
-        peer = entry.peer
-        path, remote, via = ("none", "", "") if peer is None else peer.path
-        age_s = None if peer is None else peer.link.age_s(now)
-        selected = None if peer is None or path == "none" else peer.pathfinder.paths.selected
-        activity = None if peer is None else peer.activity
-        return {
-            "name": entry.name if peer is None else peer.name,
-            "id": format_key(entry.key),
-            "addresses": list(entry.addresses if peer is None else peer.addresses),
-            "mac": derive_mac(membership.community.id, entry.key).hex(":"),
-            "path": path,
-            "remote": remote or None,
-            "via": via or None,
-            "rtt_ms": None if selected is None or selected.rtt_s is None else round(selected.rtt_s * 1000, 3),
-            "rx_bytes": 0 if activity is None else activity.rx_bytes,
-            "tx_bytes": 0 if activity is None else activity.tx_bytes,
-            "handshake_age_s": None if age_s is None else round(age_s, 1),
         }
 
 

@@ -4,6 +4,7 @@ A timer is a key and a time; setting it again moves it. Keys are tuples whose fi
 """
 
 import heapq
+from collections import deque
 from collections.abc import Hashable, Iterator
 
 from ntvl.proto.machine import Wakeup
@@ -42,14 +43,20 @@ class Timers:
         """Yields each key that is due, earliest first, once; what is set meanwhile, even for now, waits for the next
         call.
         """
-        popped: list[tuple[float, TimerKey]] = []
+        popped: deque[tuple[float, TimerKey]] = deque()
         while self._heap and self._heap[0][0] <= now:
             at, _, key = heapq.heappop(self._heap)
             popped.append((at, key))
-        for at, key in popped:
-            if self._at.get(key) == at:
-                del self._at[key]
-                yield key
+        try:
+            while popped:
+                at, key = popped.popleft()
+                if self._at.get(key) == at:
+                    del self._at[key]
+                    yield key
+        finally:
+            for at, key in popped:  # The caller stopped early: what it has not seen is still due.
+                self._sequence += 1
+                heapq.heappush(self._heap, (at, self._sequence, key))
 
     def next(self) -> Wakeup | None:
         """Returns the earliest wake-up, or None."""
