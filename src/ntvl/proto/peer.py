@@ -223,8 +223,6 @@ class Peer:
         except PeerError as error:
             self._refuse(error, now)
             raise
-        self._refusals = 0
-        self._refused_for = ""
         self._certify(certificate)
         self._install(self.link.sessions[0])
         self._send(Confirm(), answer_target(origin))
@@ -253,6 +251,9 @@ class Peer:
         self._settle(now)
 
     def _certify(self, certificate: Certificate) -> None:
+        self._refusals = 0
+        self._refused_until = float("-inf")
+        self._refused_for = ""
         if self.certificate == certificate:
             return
         self.certificate = certificate
@@ -439,8 +440,9 @@ class Peer:
         times: list[float | None] = [self.link.poll_timeout()]
         if self.link.sending is not None:
             times.append(self.pathfinder.poll_timeout(now))
-        if self.pathfinder.is_used(now) and not self.link.is_shaking:
-            times.append(self.link.rekey_at())
+        rekey_at = self.link.rekey_at()
+        if self.pathfinder.is_used(now) and not self.link.is_shaking and rekey_at is not None:
+            times.append(max(rekey_at, self._refused_until))
         times.append(self._confirm_at)
         times += [ping.asked + PING_LIFE_S for ping in self._pings.values()]
         at = min((t for t in times if t is not None), default=None)
