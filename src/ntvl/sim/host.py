@@ -23,6 +23,10 @@ EPOCH_S: Final = 1_790_000_000.0
 """Wall-clock time at the simulator's second 0: some day in 2026."""
 
 
+_ROUNDING_S: Final = 1e-7
+"""More than two sums of such floats can be off by: a wake-up must not come a hair too early, for ever."""
+
+
 class Captured(NamedTuple):
     """Is one datagram as a capture on a host's interfaces shows it."""
 
@@ -87,8 +91,8 @@ class Host:
         return self._timeline.now + self._clock_offset_s
 
     def moment(self, now: float) -> float:
-        """Returns the simulator's time for a time on the machine clock."""
-        return now - self._clock_offset_s
+        """Returns the simulator's time at which the machine clock shows `now`, or has just passed it."""
+        return now - self._clock_offset_s + _ROUNDING_S
 
     def wall(self) -> float:
         """Returns the wall clock, seconds since the Unix epoch."""

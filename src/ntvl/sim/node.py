@@ -1,0 +1,200 @@
+"""A node in the simulator: a host, a machine, its key, and a station on each of its virtual Ethernets."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+from ntvl.identity.keys import NodeKey, format_key
+from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.events import AddressAssigned, Failed, KeyLearned, Notice, PathChanged, SupernodeState
+from ntvl.proto.node import Node
+from ntvl.proto.settings import CommunitySettings, NodeSettings
+from ntvl.sim.host import Host
+from ntvl.sim.runner import Runner
+from ntvl.sim.station import Station
+from ntvl.sim.timeline import Timeline
+from ntvl.wire.address import Address
+
+__all__ = ["PathView", "SimNode"]
+
+E = TypeVar("E")
+
+
+class PathView(NamedTuple):
+    """Is how a node reaches a peer, as its status shows it."""
+
+    path: str
+    remote: str | None
+    via: str | None
+
+    @property
+    def is_direct(self) -> bool:
+        """Returns whether no supernode carries the packets."""
+        return self.path == "direct"
+
+
+class SimNode:
+    """Is one node, which may be stopped, started, moved and put to sleep.
+
+    Args:
+        random: its chance: key, indices, jitter.
+        communities: its memberships; `device` is the place in this list.
+        supernodes: URLs, in order of preference.
+        resolve: what the resolver says to the name in a URL.
+        options: more fields of `NodeSettings`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        timeline: Timeline,
+        random: Random,
+        *,
+        communities: Sequence[CommunitySettings],
+        supernodes: Sequence[SupernodeUrl],
+        resolve: Callable[[SupernodeUrl], tuple[Address, ...]],
+        **options: Any,
+    ) -> None:
+        self.host = host
+        self.key = NodeKey.generate(random.randbytes)
+        self.communities = tuple(communities)
+        self.supernodes = list(supernodes)
+        self.events: list[tuple[float, Any]] = []
+        """What it told its runtime, with the simulator's time; goes on over restarts."""
+        self.failed: Failed | None = None
+        """Why it ended by itself, if it did."""
+        self.runner: Runner | None = None
+        self._timeline = timeline
+        self._random = random
+        self._resolve = resolve
+        self._options = options
+        self.start()
+
+    def __repr__(self) -> str:
+        return f"SimNode({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Returns its name, which is its host's."""
+        return self.host.name
+
+    @property
+    def machine(self) -> Node:
+        """Returns the running machine."""
+        assert self.runner is not None, f"{self.name} is stopped"
+        machine = self.runner.machine
+        assert isinstance(machine, Node)
+        return machine
+
+    @property
+    def station(self) -> Station:
+        """Returns the host stack on its first community."""
+        return self.station_of(0)
+
+    @property
+    def ipv4(self) -> str:
+        """Returns its address on its first community, or "" while it has none."""
+        return self.station.ipv4 if self.runner is not None else ""
+
+    def station_of(self, device: int) -> Station:
+        """Returns the host stack on one of its communities."""
+        assert self.runner is not None, f"{self.name} is stopped"
+        return self.runner.plane.stations[device]
+
+    def start(self) -> None:
+        """Starts it, with the key that it has."""
+        settings = NodeSettings(
+            key=self.key,
+            name=self.name,
+            communities=self.communities,
+            supernodes=tuple(self.supernodes),
+            incarnation=self._random.randbytes(8),
+            port=self.host.ports[0],
+            version="simulated",
+            **self._options,
+        )
+        node = Node(settings, random=self._random.randbytes, wall=self.host.wall)
+        self.failed = None
+        self.runner = Runner(
+            self.host, self._timeline, node, on_event=self._handle_event, on_interfaces=self._tell_interfaces
+        )
+        self.runner.start()
+        self._tell_interfaces()
+        self.tell_supernodes()
+
+    def stop(self) -> None:
+        """Kills it: nobody hears of it."""
+        if self.runner is not None:
+            self.runner.stop()
+        self.runner = None
+
+    def leave(self) -> None:
+        """Ends it as SIGTERM does: it says goodbye."""
+        if self.runner is not None:
+            self.runner.call(self.machine.close)
+        self.stop()
+
+    def restart(self, *, new_state: bool = False) -> None:
+        """Kills and starts it; `new_state` makes a new key, as if its state directory were lost."""
+        self.stop()
+        if new_state:
+            self.key = NodeKey.generate(self._random.randbytes)
+        self.start()
+
+    def tell_supernodes(self) -> None:
+        """Resolves every supernode's name and tells the machine, as the runtime does at the start."""
+        for index, url in enumerate(self.supernodes):
+            if self.runner is not None:
+                self.runner.call(self.machine.handle_supernode_address, index, self._resolve(url))
+
+    def status(self) -> dict[str, Any]:
+        """Returns the machine's status."""
+        return self.machine.status(self.host.now)
+
+    def peers(self, device: int = 0) -> dict[str, dict[str, Any]]:
+        """Returns the members of a community that it knows, as its status shows them, by their id."""
+        return {peer["id"]: peer for peer in self.status()["communities"][device]["peers"]}
+
+    def path_to(self, peer: "SimNode", device: int = 0) -> PathView:
+        """Returns how it reaches a peer."""
+        shown = self.peers(device).get(format_key(peer.key.public))
+        return PathView("none", None, None) if shown is None else PathView(shown["path"], shown["remote"], shown["via"])
+
+    def said(self, kind: type[E], since: float = 0.0) -> list[E]:
+        """Returns its events of one kind since a time."""
+        return [event for at, event in self.events if at >= since and isinstance(event, kind)]
+
+    def notices(self) -> list[str]:
+        """Returns the codes of what it told people, in order."""
+        return [event.code for event in self.said(Notice)]
+
+    def paths(self, since: float = 0.0) -> list[tuple[float, str]]:
+        """Returns the paths that it announced since a time, with the time."""
+        return [(at, e.path) for at, e in self.events if at >= since and isinstance(e, PathChanged)]
+
+    def supernode_state(self, index: int = 0) -> str:
+        """Returns what a supernode is to it now."""
+        states = [event.state for event in self.said(SupernodeState) if event.url_index == index]
+        return states[-1] if states else "resolving"
+
+    def drops(self) -> dict[str, int]:
+        """Returns what its status counts as dropped, by reason."""
+        drops: dict[str, int] = self.status()["drops"]
+        return drops
+
+    def _tell_interfaces(self) -> None:
+        if self.runner is not None:
+            self.runner.call(self.machine.handle_interfaces, self.host.addresses)
+
+    def _handle_event(self, event: Any) -> None:
+        self.events.append((self._timeline.now, event))
+        if isinstance(event, AddressAssigned):
+            station = self.station_of(event.device)
+            if station.addresses != event.addresses:
+                station.assign(event.addresses)
+        elif isinstance(event, KeyLearned):
+            url = self.supernodes[event.url_index]
+            self.supernodes[event.url_index] = url._replace(key=event.key)
+        elif isinstance(event, Failed):
+            self.failed = event
+            self._timeline.after(0.0, self.stop)
