@@ -111,7 +111,7 @@ class Supernode:
             case ControlDatagram():
                 relay = None if event.relay is None else Relay(*event.relay)
                 self.handle_datagram(event.data, Origin(Address(event.host, event.port), event.socket, relay), now)
-            case UnknownSender(index=0, relay=tuple()):
+            case UnknownSender(index=0):
                 origin = Origin(Address(event.host, event.port), event.socket)
                 try:
                     self._outbox.send(self._reception.reset(0, origin.address, now), origin)
