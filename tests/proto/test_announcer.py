@@ -116,9 +116,24 @@ def test_messages_keep_to_a_rate_and_everybody_gets_his_turn(monkeypatch: pytest
         bench.join(number)
     bench.run(0.5)
     assert 50 <= len(bench.sent) <= 61
-    assert len({to for _, to, _ in bench.sent[:50]}) == 50
     bench.run(3.0)
     assert all(len(held) == 50 for held in bench.members.values())
+    assert len(bench.members) == 50
+
+
+def test_a_full_roster_is_quickly_through_once_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RATE_PER_S", 1000.0)
+    monkeypatch.setattr(module, "BURST", 10.0)
+    bench = Bench()
+    for number in range(200):
+        bench.join(number)
+    bench.run(10.0)
+    times: dict[Resident, list[float]] = {}
+    for at, resident, _ in bench.sent:
+        times.setdefault(resident, []).append(at)
+    assert len(times) == 200
+    assert max(at[-1] - at[0] for at in times.values()) < 0.3
+    assert max(at[-1] for at in times.values()) > 2.0
 
 
 def test_who_lost_something_is_put_back_to_what_he_holds() -> None:

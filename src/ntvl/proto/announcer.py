@@ -3,8 +3,9 @@
 The first change of a quiet community is told at once; while more come, they are told together, every 200 ms. A resident
 has a position, the version that its node was sent last, and what it is sent next follows from that alone: there is no
 queue that could grow, whoever is slow to be served just gets more in one message, and a node that lost something names
-the version it holds and is put back there. Residents that are behind are served in turn, one message each, within a
-rate for all of them.
+the version it holds and is put back there. Residents that are behind are served within a rate for all of them, in the
+order they fell behind: a few at a time in turns, so that nobody's roster takes long once it has begun and nobody gets
+more at once than his buffers hold.
 """
 
 from collections import OrderedDict
@@ -23,6 +24,7 @@ RATE_PER_S: Final = 10_000.0
 BURST: Final = 2_000.0
 """Roster messages for all residents together: some 11 MB/s, and some tenths of a CPU."""
 PAUSE_S: Final = 0.02
+SERVED_AT_ONCE: Final = 8
 REPEAT_S: Final = 0.5
 """A node that asks for everything again within this time is asking for what is on its way."""
 
@@ -33,7 +35,8 @@ class Announcer:
     def __init__(self) -> None:
         self._due: dict[Hall, float] = {}
         self._announced_at: dict[Hall, float] = {}
-        self._behind: OrderedDict[Resident, None] = OrderedDict()
+        self._served: OrderedDict[Resident, None] = OrderedDict()
+        self._waiting: OrderedDict[Resident, None] = OrderedDict()
         self._bucket = TokenBucket(RATE_PER_S, BURST)
         self._paused_until: float | None = None
 
@@ -48,7 +51,7 @@ class Announcer:
 
     def note_departure(self, resident: Resident, now: float) -> None:
         """Stops sending to who left, and has the others told."""
-        self._behind.pop(resident, None)
+        self._dequeue(resident)
         hall = resident.hall
         if hall.residents:
             self._schedule(hall, now)
@@ -62,7 +65,7 @@ class Announcer:
         since = roster.resume(since)
         if since == roster.announced:
             resident.told = since
-            self._behind.pop(resident, None)
+            self._dequeue(resident)
             return roster.step(since)[0]
         if since == 0 and now - resident.restarted_at < REPEAT_S:
             return None
@@ -71,7 +74,7 @@ class Announcer:
         else:
             resident.told = since
             resident.settled = 0
-        self._behind[resident] = None
+        self._queue(resident)
         return None
 
     def handle_timeout(self, now: float) -> None:
@@ -84,7 +87,7 @@ class Announcer:
             hall.roster.announce()
             for resident in hall.residents.values():
                 if resident.told != hall.roster.announced:
-                    self._behind[resident] = None
+                    self._queue(resident)
 
     def poll_timeout(self) -> Wakeup | None:
         """Returns when to call `handle_timeout` next."""
@@ -100,10 +103,14 @@ class Announcer:
             now: machine's clock.
             can_send: whether there is a session to send under; who has none is left out until the next announcement.
         """
-        while self._behind and self._paused_until is None:
-            resident = next(iter(self._behind))
+        while self._paused_until is None:
+            while self._waiting and len(self._served) < SERVED_AT_ONCE:
+                self._served[self._waiting.popitem(last=False)[0]] = None
+            if not self._served:
+                break
+            resident = next(iter(self._served))
             if not can_send(resident):
-                del self._behind[resident]
+                del self._served[resident]
             elif self._bucket.take(now):
                 return resident, self._advance(resident, now)
             else:
@@ -119,15 +126,23 @@ class Announcer:
             resident.settled = roster.announced
         message, resident.told = roster.step(since, resident.settled)
         if resident.told == roster.announced:
-            del self._behind[resident]
+            del self._served[resident]
         else:
-            self._behind.move_to_end(resident)
+            self._served.move_to_end(resident)
         return message
 
     def _restart(self, resident: Resident, now: float) -> None:
         resident.told = 0
         resident.settled = resident.hall.roster.announced
         resident.restarted_at = now
+
+    def _queue(self, resident: Resident) -> None:
+        if resident not in self._served:
+            self._waiting[resident] = None
+
+    def _dequeue(self, resident: Resident) -> None:
+        self._served.pop(resident, None)
+        self._waiting.pop(resident, None)
 
     def _schedule(self, hall: Hall, now: float) -> None:
         if hall not in self._due:
