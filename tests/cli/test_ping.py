@@ -23,8 +23,8 @@ def direct(sequence: int, rtt_ms: float, remote: str = "203.0.113.5:4242") -> di
     return {"sequence": sequence, "rtt_ms": rtt_ms, "path": "direct", "remote": remote, "via": None}
 
 
-def lost(sequence: int) -> dict[str, Any]:
-    return {"sequence": sequence, "rtt_ms": None}
+def lost(sequence: int, reason: str = "timeout") -> dict[str, Any]:
+    return {"sequence": sequence, "rtt_ms": None, "reason": reason}
 
 
 def ping(path: Path, *arguments: str) -> Result:
@@ -32,8 +32,8 @@ def ping(path: Path, *arguments: str) -> Result:
 
 
 def test_each_reply_says_its_path_and_when_it_changed(answering: Answer) -> None:
-    path = answering("ping", [TO, relayed(1, 40.0), lost(2), direct(3, 2.5), direct(4, 1.5)])
-    done = ping(path, "-c", "4")
+    path = answering("ping", [TO, relayed(1, 40.0), lost(2), direct(3, 2.5), direct(4, 1.5), lost(5, "gone")])
+    done = ping(path, "-c", "5")
     assert done.exit_code == 0
     assert done.stdout.splitlines() == [
         "pinging bob (10.77.0.6) in home",
@@ -41,7 +41,8 @@ def test_each_reply_says_its_path_and_when_it_changed(answering: Answer) -> None
         "  2  no reply",
         "  3    2.50 ms  direct 203.0.113.5:4242  path changed",
         "  4    1.50 ms  direct 203.0.113.5:4242",
-        "4 sent, 3 received (1 relay, 2 direct), 25% lost; min / avg / max 1.50 ms / 14.7 ms / 40.0 ms",
+        "  5  bob has left",
+        "5 sent, 3 received (1 relay, 2 direct), 40% lost; min / avg / max 1.50 ms / 14.7 ms / 40.0 ms",
     ]
 
 

@@ -55,7 +55,7 @@ def test_the_tables_say_what_a_person_asks() -> None:
     assert "home  ntvl0  10.77.0.5/16, fd00:1::5/64  mtu 1360  02:00:00:00:00:01" in lines
     assert row(lines, "zoe") == ["zoe", "10.77.0.9", "none", "-", "0 B", "0 B", "-"]
     assert row(lines, "RRRRRRRR") == [
-        *("RRRRRRRR", "-", "relay hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s ago")
+        *("RRRRRRRR", "-", "relay hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s")
     ]
     assert row(lines, "hub.example") == ["hub.example:1971", "registered", "12.3 ms", "198.51.100.7:4000"]
     assert row(lines, "other.example") == ["other.example:1971", "unreachable", "-", "-"]

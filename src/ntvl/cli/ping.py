@@ -60,7 +60,8 @@ def _show(answers: Iterator[dict[str, Any]], tally: "Tally", *, as_json: bool) -
             address = next((a.partition("/")[0] for a in to["addresses"]), to["id"][:8])
             screen.print(f"pinging {name} ({printable(address)}) in {to['community']}")
         elif answer["rtt_ms"] is None:
-            screen.print(f"{answer['sequence']:>3}  no reply", style="red")
+            gone = answer["reason"] == "gone"
+            screen.print(f"{answer['sequence']:>3}  {f'{name} has left' if gone else 'no reply'}", style="red")
         else:
             way = describe_path(answer)
             line = Text(f"{answer['sequence']:>3}  {format_milliseconds(answer['rtt_ms']):>9}  ")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -87,9 +87,10 @@ def _community_head(community: dict[str, Any]) -> Text:
 
 
 def _table(*columns: str, right: Iterable[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", no_wrap=column != "reason")
+        justify: JustifyMethod = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in ("path", "reason"), overflow="fold")
     return table
 
 
@@ -102,7 +103,6 @@ def _peers(peers: list[dict[str, Any]]) -> RenderableType:
     )
     order = {"direct": 0, "relay": 1}
     for peer in sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"])):
-        age_s = peer["handshake_age_s"]
         table.add_row(
             printable(peer["name"]) or peer["id"][:8],
             next((printable(a).partition("/")[0] for a in peer["addresses"]), "-"),
@@ -110,7 +110,7 @@ def _peers(peers: list[dict[str, Any]]) -> RenderableType:
             format_milliseconds(peer["rtt_ms"]),
             format_bytes(peer["rx_bytes"]),
             format_bytes(peer["tx_bytes"]),
-            "-" if age_s is None else f"{format_span(age_s)} ago",
+            format_span(peer["handshake_age_s"]),
         )
     return table
 

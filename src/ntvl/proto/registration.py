@@ -159,7 +159,7 @@ class Registration:
             text = (
                 f"supernode {self.url.host}:{self.url.port} shows the key {format_key(key)} instead of "
                 f"{format_key(self.key)}: refused, for it may be an impostor; if its owner did change the key, "
-                "remove the old one from known_supernodes or correct the URL"
+                "remove the old one from known_supernodes.json in the state directory, or correct the URL"
             )
             self._context.events.append(Notice("error", "supernode-key", text))
             self._context.count("supernode-key")

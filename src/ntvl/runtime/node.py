@@ -43,6 +43,13 @@ from ntvl.wire.address import Address
 
 __all__ = ["run_node"]
 
+_ADVICE: Final = {
+    "duplicate-node": "stop the other, or give each its own state directory with --state DIR",
+    "address-taken": "choose another with --address",
+    "address-outside": "choose one inside the subnet with --address",
+    "subnet-differs": "use the same --subnet on every node of the community",
+}
+"""What to do about a failure, by its code."""
 JOINED_TOGETHER_S: Final = 0.3
 """Members that are seen within this time share a line."""
 
@@ -212,6 +219,8 @@ class _Program:
         return Resolver(url, on_addresses=tell, on_failure=warn)
 
     def _on_event(self, event: NodeEvent) -> None:
+        if self._leaving:
+            return
         self._reporter.event(event)
         match event:
             case AddressAssigned():
@@ -223,7 +232,7 @@ class _Program:
             case SupernodeState(state="unreachable"):
                 self._resolvers[event.url_index].ask_again()
             case Failed():
-                raise UsageError(event.text)
+                raise UsageError("; ".join(filter(None, (event.text, _ADVICE.get(event.code)))))
 
     def _on_plane_event(self, event: Event) -> None:
         match event:

@@ -3,7 +3,8 @@
     {"verb": "status"}                                  -> one object, as docs/operations.md describes it
     {"verb": "ping", "peer": TEXT, "count": N, "interval_s": S, "timeout_s": S}
         -> {"to": {community, name, id, addresses}}
-           {"sequence", "rtt_ms", "path", "remote", "via"} or {"sequence", "rtt_ms": null} for each, in order
+           {"sequence", "rtt_ms", "path", "remote", "via"} for each, in order; without reply "rtt_ms" is null and
+           "reason" says "timeout" or "gone"
 
 A count of 0 pings until the client leaves.
 """
@@ -94,13 +95,13 @@ class NodeService:
     async def _ping_once(self, found: FoundPeer, patience_s: float) -> dict[str, Any]:
         number = self._driver.call(self._node.ping, found.community, parse_key(found.peer["id"]))
         if number is None:
-            raise UsageError(f"{found.peer['name'] or found.peer['id'][:8]} has left the community {found.community}.")
+            return {"rtt_ms": None, "reason": "gone"}
         waiting = self._pings[number] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(patience_s):
                 reply = await waiting
         except TimeoutError:
-            return {"rtt_ms": None}
+            return {"rtt_ms": None, "reason": "timeout"}
         finally:
             self._pings.pop(number, None)
         via = self._via(found) if reply.path == "relay" else None
