@@ -12,8 +12,10 @@ from rich.console import Console
 from ntvl.cli import demo as verb
 from ntvl.cli.demo import Screen, build_table, describe_proof
 from ntvl.lab import requirement
+from ntvl.lab import run as run_module
 from ntvl.lab.outcome import Outcome, PairResult
 from ntvl.lab.proof import TEXTS, Proof
+from ntvl.lab.run import Run, find_runs, new_run
 
 PAIRS = (
     PairResult("home-a", "home-b", "direct", 12.3, 214.0, 0.41, 2345.6, 120, 0),
@@ -126,3 +128,15 @@ def test_help_names_the_flags() -> None:
     done = subprocess.run([sys.executable, "-m", "ntvl", "demo", "--help"], capture_output=True, text=True, check=True)
     for flag in ("--json", "--keep", "--remove"):
         assert flag in done.stdout
+
+
+def test_remove_takes_kept_demos_and_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "_RECORDS", tmp_path)
+    monkeypatch.setattr(run_module, "NAMESPACES", tmp_path / "none")
+    assert verb.remove_kept() == "Nothing was left to remove."
+    Run("1-1", 1, 1, title=verb.TITLE).keep()
+    Run("2-1", 1, 1, title=verb.TITLE).write()
+    other = Run("3-1", 1, 1, title="lab").keep()
+    mine = new_run(verb.TITLE)
+    assert verb.remove_kept() == "Removed 2 demos."
+    assert find_runs() == sorted([mine, other], key=lambda run: run.name)

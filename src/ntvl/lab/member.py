@@ -19,7 +19,9 @@ _START_S: Final = 15.0
 
 
 class PathSeen(NamedTuple):
-    """Is how a node reaches a peer since `at` (monotonic clock): "direct", "relay" or "none", and through where."""
+    """Is how a node reaches a peer since `at` (monotonic clock): "direct" (then `remote` is where it is), "relay" or
+    "none".
+    """
 
     at: float
     path: str
@@ -108,7 +110,7 @@ class Member:
         """Returns how this node reaches a member now."""
         for event in reversed(self.program.events):
             if _is(event.fields, "path-changed") and event.fields["name"] == name:
-                return PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"])
+                return PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"] or "")
         return PathSeen(0.0, "none", "")
 
     def status(self) -> dict[str, Any]:
