@@ -55,7 +55,7 @@ JOINED_TOGETHER_S: Final = 0.3
 
 
 def run_node(config: Config, *, as_json: bool = False, environ: MutableMapping[str, str] | None = None) -> None:
-    """Runs a node until SIGINT or SIGTERM.
+    """Runs a node until SIGINT, SIGTERM or the end of its terminal.
 
     Args:
         config: what to join.
@@ -102,8 +102,9 @@ class _Program:
     async def run(self, secrets: Sequence[str]) -> None:
         """Starts, runs until told to stop, leaves."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) has SIGHUP ignored
+                loop.add_signal_handler(number, self._signalled, number)
         self._reporter.on_deferred = self._defer_flush
         names = await self._choose_devices()
         communities = await asyncio.to_thread(_derive, self._config.communities, secrets)
@@ -164,7 +165,10 @@ class _Program:
                 for task in tasks:
                     task.cancel()
         except BaseExceptionGroup as failures:
-            raise _first_failure(failures) from failures
+            failure = _first_failure(failures)
+            if isinstance(failure, ConnectionError):
+                raise UsageError(f"The data plane failed ({failure}); start the node again.") from failures
+            raise failure from failures
 
     def _settings(self, engine: Engine, communities: Sequence[Community], names: Sequence[str]) -> NodeSettings:
         return NodeSettings(
