@@ -16,27 +16,18 @@ Without, a line is a time and a sentence. Names come from other machines, so wha
 replaced.
 """
 
-import json
 import os
-import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 from ntvl.identity.keys import format_key, short_id
 from ntvl.proto.events import KeyLearned, NodeEvent, Notice, PathChanged, PeerGone, PeerSeen, SupernodeState
 from ntvl.runtime.clock import Clock, wall_time
+from ntvl.runtime.lines import EventLines, printable
 
 __all__ = ["Reporter", "printable", "supernode_label"]
 
 NAMES_MAX: Final = 5
-_RESET: Final = "\x1b[0m"
-_STYLES: Final = {
-    "dim": "\x1b[2m",
-    "good": "\x1b[32m",
-    "middling": "\x1b[33m",
-    "bad": "\x1b[31m",
-}
 _OF_LEVEL: Final = {"warning": "middling", "error": "bad"}
 _OF_STATE: Final = {"registered": "good", "unreachable": "bad", "refused": "bad"}
 
@@ -52,10 +43,7 @@ class Reporter:
 
     def __init__(self, *, as_json: bool = False, stream: TextIO | None = None, clock: Clock = wall_time) -> None:
         self._as_json = as_json
-        self._stream = sys.stdout if stream is None else stream
-        self._clock = clock
-        self._colours = not as_json and self._stream.isatty() and "NO_COLOR" not in os.environ
-        self._silent = False
+        self._lines = EventLines(as_json=as_json, stream=stream, clock=clock)
         self._joined: dict[str, list[str]] = {}
         self.on_deferred: Callable[[], None] | None = None
         """Called when a sentence waits for others like it: call `flush` soon."""
@@ -138,29 +126,9 @@ class Reporter:
             self._tell({}, f"{community}: {words} {'is' if len(names) == 1 else 'are'} here")
 
     def _tell(self, fields: dict[str, Any], text: str, style: str = "") -> None:
-        if self._silent:
-            return
-        now = self._clock()
-        if self._as_json:
-            line = json.dumps({"event": fields.pop("event"), "time": round(now, 3), **fields}, ensure_ascii=False)
-        else:
-            if fields and self._joined:
-                self.flush()
-            at = time.strftime("%H:%M:%S", time.localtime(now))
-            text = printable(text)
-            if self._colours:
-                at = f"{_STYLES['dim']}{at}{_RESET}"
-                text = f"{_STYLES[style]}{text}{_RESET}" if style else text
-            line = f"{at} {text}"
-        try:
-            print(line, file=self._stream, flush=True)
-        except BrokenPipeError:  # whoever listened left; the node goes on
-            self._silent = True
-
-
-def printable(text: str) -> str:
-    """Returns `text` without anything that a terminal could take for a command."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+        if not self._as_json and fields and self._joined:
+            self.flush()
+        self._lines.tell(fields, text, style)
 
 
 def supernode_label(url: str) -> str:
