@@ -4,7 +4,7 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    """Returns `text` without control characters and escape sequences, so that it cannot move a cursor or forge a
-    line.
-    """
+    """Returns `text` without control characters and escape sequences: it cannot move a cursor or forge a line."""
+    if text.isprintable():
+        return text
     return "".join(character for character in text if character.isprintable())
