@@ -26,7 +26,7 @@ class Rig:
 
     async def told(self, count: int) -> list[dict[str, Any]]:
         """Returns what was told so far, once that is `count` lines."""
-        while self.stream.getvalue().count("\n") < count:  # noqa: ASYNC110 - a stream sets no event
+        while self.stream.getvalue().count("\n") < count:
             assert not self.running.done(), self.running.exception()
             await asyncio.sleep(0.01)
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]

@@ -3,8 +3,6 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 from ntvl.identity.keys import format_key
 from ntvl.proto.events import (
     AddressAssigned,
@@ -17,7 +15,7 @@ from ntvl.proto.events import (
     PingReply,
     SupernodeState,
 )
-from ntvl.runtime.report import Reporter, printable
+from ntvl.runtime.report import Reporter
 
 KEY = bytes(range(32))
 URL = f"ntvl://{format_key(KEY)}@198.51.100.1:1971"
@@ -119,29 +117,3 @@ def test_those_who_join_together_share_a_line_that_comes_before_what_follows() -
 def test_a_peers_name_cannot_command_the_terminal() -> None:
     (line,) = report([PeerGone("home", KEY, "\x1b]0;owned\x07\u202ebob\n")])
     assert line[9:] == "home: ?]0;owned??bob? left"
-    assert printable("Zoë 日本") == "Zoë 日本"
-
-
-def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    terminal = Terminal()
-    Reporter(stream=terminal).event(EVENTS[0])
-    assert "\x1b[32m" in terminal.getvalue()
-    monkeypatch.setenv("NO_COLOR", "1")
-    terminal = Terminal()
-    Reporter(stream=terminal).event(EVENTS[0])
-    assert "\x1b" not in terminal.getvalue()
-
-
-def test_a_listener_who_leaves_does_not_end_the_node() -> None:
-    class Closed(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-    reporter = Reporter(stream=Closed())
-    reporter.event(EVENTS[0])
-    reporter.event(EVENTS[0])

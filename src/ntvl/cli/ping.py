@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ntvl.cli.show import SocketOption, console, describe_path, format_milliseconds, path_style, socket_path
 from ntvl.runtime.control_client import ask
-from ntvl.runtime.report import printable
+from ntvl.runtime.lines import printable
 
 __all__ = ["Tally", "ping"]
 

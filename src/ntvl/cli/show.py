@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from ntvl.config import DEFAULT_SOCKET
-from ntvl.runtime.report import printable, supernode_label
+from ntvl.runtime.lines import printable
+from ntvl.runtime.report import supernode_label
 
 __all__ = [
     "SocketOption",

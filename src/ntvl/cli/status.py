@@ -23,7 +23,8 @@ from ntvl.cli.show import (
 )
 from ntvl.errors import REASONS, UsageError
 from ntvl.runtime.control_client import ask
-from ntvl.runtime.report import printable, supernode_label
+from ntvl.runtime.lines import printable
+from ntvl.runtime.report import supernode_label
 
 __all__ = ["build_view", "status"]
 

@@ -25,7 +25,7 @@ from ntvl.proto.events import KeyLearned, NodeEvent, Notice, PathChanged, PeerGo
 from ntvl.runtime.clock import Clock, wall_time
 from ntvl.runtime.lines import EventLines, printable
 
-__all__ = ["Reporter", "printable", "supernode_label"]
+__all__ = ["Reporter", "supernode_label"]
 
 NAMES_MAX: Final = 5
 _OF_LEVEL: Final = {"warning": "middling", "error": "bad"}
@@ -42,7 +42,6 @@ class Reporter:
     """
 
     def __init__(self, *, as_json: bool = False, stream: TextIO | None = None, clock: Clock = wall_time) -> None:
-        self._as_json = as_json
         self._lines = EventLines(as_json=as_json, stream=stream, clock=clock)
         self._joined: dict[str, list[str]] = {}
         self.on_deferred: Callable[[], None] | None = None
@@ -89,7 +88,7 @@ class Reporter:
         """Tells an event of the node that is for people; others are for the runtime, which tells what came of them."""
         match event:
             case PeerSeen():
-                if self._as_json:
+                if self._lines.as_json:
                     self._tell(_peer_fields("peer-seen", event), "")
                 else:
                     self._joined.setdefault(event.community, []).append(_name(event))
@@ -126,7 +125,7 @@ class Reporter:
             self._tell({}, f"{community}: {words} {'is' if len(names) == 1 else 'are'} here")
 
     def _tell(self, fields: dict[str, Any], text: str, style: str = "") -> None:
-        if not self._as_json and fields and self._joined:
+        if fields and self._joined:
             self.flush()
         self._lines.tell(fields, text, style)
 
