@@ -11,13 +11,14 @@ from ntvl.identity.keys import NodeKey, derive_ipv6, derive_mac
 from ntvl.proto.channel import Channel
 from ntvl.proto.handshake import Initiation
 from ntvl.proto.supernode import Supernode
-from ntvl.proto.supernode_events import SupernodeEvent
+from ntvl.proto.supernode_events import Refusal, SupernodeEvent
 from ntvl.registry.base import LeaseStore
 from ntvl.registry.memory import MemoryStore
 from ntvl.wire.address import Address, Origin, Transmit
 from ntvl.wire.control import (
     Keepalive,
     Message,
+    Refused,
     Register,
     Roster,
     build_message,
@@ -258,6 +259,16 @@ class Guest:
     def register(self, **changes: Any) -> Message:
         """Returns the answer to a `Register`."""
         [answer] = self.say(self.registration(**changes))
+        return answer
+
+    def refused(self, reason: str, **changes: Any) -> Refused:
+        """Returns the refusal of a `Register`, which is for that reason, told in words, and logged."""
+        answer = self.register(**changes)
+        assert isinstance(answer, Refused), answer
+        assert (answer.request, answer.reason) == (7, reason)
+        assert 0 < len(answer.detail) <= 256
+        assert answer.server_time == self.world.wall
+        assert self.world.told(Refusal)[-1].reason == reason
         return answer
 
     def keepalive(self, *communities: Community) -> list[Message]:
