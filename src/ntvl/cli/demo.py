@@ -24,7 +24,7 @@ from ntvl.lab.requirement import check_programs, check_rights, check_tun
 from ntvl.lab.run import find_runs, remove_run, remove_stale_runs
 from ntvl.lab.stage import Stage
 
-__all__ = ["Screen", "build_table", "demo", "describe_kept", "describe_proof"]
+__all__ = ["Screen", "build_table", "demo", "describe_kept", "describe_proof", "remove_kept"]
 
 TITLE: Final = "ntvl demo"
 _PROGRAMS: Final = ("ip", "nft", "tcpdump", "iperf3")
@@ -43,8 +43,8 @@ def demo(
     and an office whose router picks ports at random. Nothing outside these namespaces changes.
     """
     screen = Screen(quiet=as_json)
-    check_rights(TITLE)
     if remove:
+        check_rights(TITLE)
         screen.show(remove_kept())
         return
     try:
@@ -156,12 +156,12 @@ def build_table(pairs: tuple[PairResult, ...]) -> Table:
 def describe_proof(proof: Proof) -> Text:
     """Returns what the recording at the supernode shows, in words."""
     return Text.assemble(
-        f"{proof.source} and {proof.target} sent each other {TEXTS} times, through the relay:\n\n    ",
+        f"Proof: {proof.source} and {proof.target} sent each other {TEXTS} times, through the relay:\n\n    ",
         (proof.text, "italic"),
-        f"\n\nThe recording of all {proof.datagrams:,} datagrams at the supernode has {proof.relayed_meanwhile} relayed"
-        " ones of that moment,\n",
-        ("and the text occurs nowhere in it", "green"),
-        f". A sentence that {proof.source} sent in the clear is found, so the search works.",
+        f"\n\nThe recording at the supernode, {proof.datagrams:,} datagrams in all, has"
+        f" {proof.relayed_meanwhile} relayed ones of that moment.\n",
+        ("The text occurs nowhere in it.", "green"),
+        f" A sentence that {proof.source} sent in the clear does.",
     )
 
 
@@ -179,6 +179,7 @@ def describe_kept(stage: Stage, demonstration: Demonstration) -> str:
 
 def _build_and_run(screen: Screen, keep: bool) -> dict[str, Any]:
     """Returns what --json prints."""
+    check_rights(TITLE)
     check_tun(TITLE)
     check_programs(TITLE, _PROGRAMS)
     with Stage(build_topology(), TITLE) as stage:

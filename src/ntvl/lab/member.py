@@ -39,9 +39,8 @@ def start_supernode(
     state = state or stage.directory / f"{machine}.state"
     argv = [*NTVL, "supernode", "--state", str(state), "--json", *arguments]
     program = stage.start(machine, argv, name=f"supernode on {machine}")
-    ready = program.wait_event(lambda fields: fields.get("event") == "listening", _START_S)
-    key = str(ready.fields["url"]).partition("://")[2].partition("@")[0]
-    return program, f"ntvl://{key}@{stage.address(machine)}:1971"
+    ready = program.wait_event(lambda fields: _is(fields, "ready"), _START_S, "get ready")
+    return program, next(url for url in ready.fields["urls"] if stage.address(machine) in url)
 
 
 class Member:
@@ -92,7 +91,7 @@ class Member:
         Raises:
             TimeoutError: it did not join; the message has its last lines.
         """
-        return _ipv4_of(self.program.wait_event(lambda fields: bool(_ipv4_of(fields)), timeout_s).fields)
+        return _ipv4_of(self.program.wait_event(lambda fields: bool(_ipv4_of(fields)), timeout_s, "join").fields)
 
     def wait_peers(self, names: Sequence[str], timeout_s: float = _START_S) -> None:
         """Waits until this node has heard of these members.
@@ -104,13 +103,17 @@ class Member:
             self._wait_peer(name, timeout_s)
 
     def _wait_peer(self, name: str, timeout_s: float) -> None:
-        self.program.wait_event(lambda fields: _is(fields, "peer-seen") and fields["name"] == name, timeout_s)
+        self.program.wait_event(
+            lambda fields: _is(fields, "peer-seen") and fields["name"] == name, timeout_s, f"hear of {name}"
+        )
 
-    def path_to(self, name: str) -> PathSeen:
-        """Returns how this node reaches a member now."""
+    def path_to(self, name: str, at: float | None = None) -> PathSeen:
+        """Returns how this node reaches a member now, or how it did at a time on the monotonic clock."""
         for event in reversed(self.program.events):
             if _is(event.fields, "path-changed") and event.fields["name"] == name:
-                return PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"] or "")
+                seen = PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"] or "")
+                if at is None or seen.at <= at:
+                    return seen
         return PathSeen(0.0, "none", "")
 
     def status(self) -> dict[str, Any]:

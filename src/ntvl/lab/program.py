@@ -91,9 +91,13 @@ class Program:
         with self._news:
             return list(self._log)
 
-    def wait_event(self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float, since: int = 0) -> ProgramEvent:
+    def wait_event(
+        self, wanted: Callable[[dict[str, Any]], bool], timeout_s: float, what: str = "say so", since: int = 0
+    ) -> ProgramEvent:
         """Returns the first event that `wanted` accepts, among those from number `since` on.
 
+        Args:
+            what: what the program does by that, for the message: "NAME did not WHAT within 5 s".
         Raises:
             TimeoutError: none came in time, or the program ended without; the message has its last lines.
         """
@@ -109,8 +113,11 @@ class Program:
                 if self._ended or remaining <= 0:
                     break
                 self._news.wait(remaining)
-        what = f"ended with status {self._process.wait()}" if self._ended else f"did not say so within {timeout_s:g} s"
-        raise TimeoutError(f"{self.name} {what}; its last lines:\n" + "\n".join(self.log[-12:]))
+        if self._ended:
+            reason = f"did not {what}, it ended with status {self._process.wait()}"
+        else:
+            reason = f"did not {what} within {timeout_s:g} s"
+        raise TimeoutError(f"{self.name} {reason}; its last lines:\n" + "\n".join(self.log[-12:]))
 
     def send_signal(self, number: signal.Signals) -> None:
         """Sends a signal, unless it has ended."""
