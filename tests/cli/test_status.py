@@ -95,3 +95,30 @@ def test_a_survived_bug_is_shown() -> None:
     status = copy.deepcopy(STATUS)
     status["faults"] = {"node.py:7 KeyError": 3}
     assert any("please report" in line and "node.py:7 KeyError (3 times)" in line for line in shown(status))
+
+
+def test_a_supernodes_account_has_tables_of_its_own(answering: Answer) -> None:
+    member = {
+        "name": "bob",
+        "id": "B" * 43,
+        "addresses": ["10.77.0.6/16"],
+        "observed": "203.0.113.5:4242",
+        "silent_s": 12.5,
+        "relayed_bytes": 4096,
+    }
+    account = {
+        "supernode": {"key": "K" * 43, "version": "0.1.0", "port": 1971, "uptime_s": 61.0},
+        "engine": {"name": "python"},
+        "members": 1,
+        "sessions": 2,
+        "communities": [{"name": "home", "id": "C" * 43, "members": [member]}],
+        "relayed_packets": 1234,
+        "relayed_bytes": 1 << 20,
+        "drops": {"rate": 3},
+        "faults": {},
+    }
+    lines = shown(account)
+    assert lines[0] == f"supernode  {'K' * 43}  port 1971  up 1m 1s  ntvl 0.1.0  engine python"
+    assert lines[1] == "1 members, 2 sessions; relayed 1.00 MiB in 1,234 packets"
+    assert row(lines, "bob") == ["bob", "10.77.0.6", "203.0.113.5:4242", "12s", "4.00 KiB"]
+    assert row(lines, "    3") == ["3", "rate", "a rate limit"]

@@ -35,7 +35,10 @@ def status(
     socket: SocketOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what the node on this machine is doing."""
+    """Show what the node on this machine is doing.
+
+    A supernode answers too, at supernode.sock in its state directory: --socket /var/lib/ntvl/supernode.sock.
+    """
     found = read_status(socket_path(socket))
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
@@ -55,17 +58,55 @@ def read_status(path: Path) -> dict[str, Any]:
 
 
 def build_view(found: dict[str, Any]) -> RenderableType:
-    """Returns a status as a person likes to read it."""
+    """Returns a status, a node's or a supernode's, as a person likes to read it."""
+    if "supernode" in found:
+        return Group(*_supernode_parts(found), *_troubles(found))
     parts: list[RenderableType] = [_head(found)]
     for community in found["communities"]:
         parts += ["", _community_head(community), _peers(community["peers"])]
     parts += ["", Text("supernodes", style="bold"), _supernodes(found["supernodes"])]
+    return Group(*parts, *_troubles(found))
+
+
+def _troubles(found: dict[str, Any]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     if found["drops"]:
         parts += ["", Text("dropped", style="bold"), _drops(found["drops"])]
-    if found.get("faults"):
+    if found["faults"]:
         words = ", ".join(f"{place} ({times} times)" for place, times in found["faults"].items())
         parts += ["", Text(f"survived bugs, please report them with the log: {printable(words)}", style="red")]
-    return Group(*parts)
+    return parts
+
+
+def _supernode_parts(found: dict[str, Any]) -> list[RenderableType]:
+    supernode = found["supernode"]
+    parts: list[RenderableType] = [
+        Text.assemble(
+            ("supernode", "bold"),
+            f"  {supernode['key']}  port {supernode['port']}  up {format_span(supernode['uptime_s'])}  "
+            f"ntvl {supernode['version']}  engine {found['engine']['name']}",
+        ),
+        Text(
+            f"{found['members']} members, {found['sessions']} sessions; relayed {format_bytes(found['relayed_bytes'])} "
+            f"in {found['relayed_packets']:,} packets"
+        ),
+    ]
+    for community in found["communities"]:
+        parts += ["", Text(printable(community["name"]), style="bold"), _members(community["members"])]
+    return parts
+
+
+def _members(members: list[dict[str, Any]]) -> Table:
+    table = _table("member", "address", "seen at", "silent for", "relayed", right=("silent for", "relayed"))
+    for member in sorted(members, key=lambda m: (m["name"].casefold(), m["id"])):
+        table.add_row(
+            printable(member["name"]) or member["id"][:8],
+            _first_address(member),
+            member["observed"] or "-",
+            format_span(member["silent_s"]),
+            format_bytes(member["relayed_bytes"]),
+        )
+    return table
 
 
 def _head(found: dict[str, Any]) -> Text:
@@ -106,7 +147,7 @@ def _peers(peers: list[dict[str, Any]]) -> RenderableType:
     for peer in sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"])):
         table.add_row(
             printable(peer["name"]) or peer["id"][:8],
-            next((printable(a).partition("/")[0] for a in peer["addresses"]), "-"),
+            _first_address(peer),
             Text(describe_path(peer), style=path_style(peer["path"])),
             format_milliseconds(peer["rtt_ms"]),
             format_bytes(peer["rx_bytes"]),
@@ -114,6 +155,10 @@ def _peers(peers: list[dict[str, Any]]) -> RenderableType:
             format_span(peer["handshake_age_s"]),
         )
     return table
+
+
+def _first_address(entry: dict[str, Any]) -> str:
+    return next((printable(address).partition("/")[0] for address in entry["addresses"]), "-")
 
 
 def _supernodes(supernodes: list[dict[str, Any]]) -> Table:

@@ -247,11 +247,13 @@ class _Program:
 
     def _pin(self, event: KeyLearned) -> None:
         url = self._supernodes[event.url_index]
-        self._reporter.learned(str(url), event.key)
         try:
             self._state.pin_supernode(_endpoint(url), format_key(event.key))
         except UsageError as error:
-            self._reporter.notice("error", "pin-failed", f"The key is used but cannot be pinned: {error}")
+            text = f"The key {format_key(event.key)} of {url.host} is used but cannot be pinned: {error}"
+            self._reporter.notice("error", "pin-failed", text)
+        else:
+            self._reporter.learned(str(url), event.key)
 
     def _defer_flush(self) -> None:
         asyncio.get_running_loop().call_later(JOINED_TOGETHER_S, self._reporter.flush)
