@@ -15,7 +15,8 @@ from typing import Final
 
 from ntvl.dataplane.channel import CommandChannel, Dropped
 from ntvl.dataplane.forwarder import Forwarder, Train
-from ntvl.dataplane.interface import CloseDevice, Command, OpenDevice
+from ntvl.dataplane.interface import CloseDevice, Command, InstallSession, OpenDevice
+from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
 from ntvl.dataplane.tap import Tap, open_tap
 from ntvl.dataplane.udp import SegmentSender, receive_train
 from ntvl.errors import UsageError
@@ -23,7 +24,7 @@ from ntvl.errors import UsageError
 __all__ = ["Pump"]
 
 BATCH_FRAMES: Final = 256
-BATCH_BYTES: Final = 128 * 1024
+BATCH_BYTES: Final = 32 * 1024
 BATCH_TRAINS: Final = 16
 BACKLOG_MAX: Final = 256
 _NEVER: Final = float("inf")
@@ -52,6 +53,10 @@ class Pump:
         senders = {sock.family: SegmentSender(sock) for sock in reversed(sockets)}
         self._sender4 = senders.get(socket.AF_INET)
         self._sender6 = senders.get(socket.AF_INET6)
+        self._answering: set[Tap] = set()
+        self._is_quiet = True
+        self._warm_until = -_NEVER
+        self._rehearsal: Rehearsal | None = None
         self._backlog: deque[Train] = deque()
         self._epoll = select.epoll()
         for descriptor in (*self._sockets, channel.fileno()):
@@ -61,21 +66,28 @@ class Pump:
         """Runs until the channel ends; then every TAP is gone."""
         forwarder, poll = self._forwarder, self._epoll.poll
         control = self._channel.fileno()
+        now = _clock()
         try:
             while True:
                 wakeup = forwarder.poll_timeout()
-                wait = _NEVER if wakeup is None else wakeup.at - _clock()
+                wait = _NEVER if wakeup is None else wakeup.at - now
                 if self._channel.has_backlog or self._backlog:
                     wait = min(wait, _RETRY_S)
+                if self._warm_until > now:
+                    wait = min(wait, REHEARSAL_S)
                 ready = poll(None if wait == _NEVER else max(wait, 0.0))
                 now = _clock()
+                if not ready and self._rehearsal is not None and self._warm_until > now:
+                    self._rehearse(self._rehearsal, now)
                 if self._backlog:
                     self._retry()
                 for descriptor, _ in ready:
                     if descriptor in self._taps:
+                        self._warm_until = now + WARM_S
                         if not self._backlog:
                             self._read_tap(descriptor, now)
                     elif descriptor in self._sockets:
+                        self._warm_until = now + WARM_S
                         self._read_udp(descriptor, now)
                     elif descriptor == control:
                         commands = self._channel.receive()
@@ -92,10 +104,17 @@ class Pump:
 
     def _read_tap(self, descriptor: int, now: float) -> None:
         handle, tap = self._taps[descriptor]
+        read = tap.read
         frames: list[bytes] = []
         size = 0
-        read = tap.read
         try:
+            if self._is_quiet:
+                # Nothing to share a datagram with, most likely: what is alone goes at once, then more is looked for.
+                train = self._forwarder.handle_frame(handle, read(), now)
+                if train is not None:
+                    self._send(train)
+                else:
+                    self._send_out()
             while size < BATCH_BYTES and len(frames) < BATCH_FRAMES:
                 frame = read()
                 frames.append(frame)
@@ -104,23 +123,50 @@ class Pump:
             pass
         except OSError as error:
             self._lose(handle, f"the network device {tap.name} is gone: {error.strerror}")
+            return
+        self._is_quiet = len(frames) <= 1
         if frames:
             self._forwarder.handle_frames(handle, frames, now)
             self._send_out()
 
     def _read_udp(self, descriptor: int, now: float) -> None:
         sock = self._sockets[descriptor]
-        handle_train = self._forwarder.handle_train
+        forwarder = self._forwarder
         try:
             for _ in range(BATCH_TRAINS):
                 data, segment_bytes, source = receive_train(sock)
-                handle_train(data, segment_bytes, 0, source, now)
-                self._write_out()
+                if segment_bytes:
+                    forwarder.handle_train(data, segment_bytes, 0, source, now)
+                    self._write_out()
+                else:
+                    write = forwarder.handle_datagram(data, 0, source, now)
+                    if write is None:
+                        self._write_out()
+                    else:
+                        self._write(*write)
                 self._send_out()
+                if not segment_bytes:
+                    break
         except BlockingIOError:
             pass
         except OSError:
             pass  # An error that an earlier datagram caused; says nothing of those that wait.
+        if not self._backlog:
+            # The kernel often answers within the write: an acknowledgement, an echo.
+            for tap in self._answering:
+                self._read_tap(tap.descriptor, now)
+        self._answering.clear()
+
+    def _write(self, device: int, frame: bytes) -> None:
+        tap = self._tap_of.get(device)
+        try:
+            if tap is None:
+                self._forwarder.count("write-failed")
+            else:
+                os.write(tap.descriptor, frame)
+                self._answering.add(tap)
+        except OSError:
+            self._forwarder.count("write-failed")
 
     def _send_out(self) -> None:
         poll_send = self._forwarder.poll_send
@@ -172,14 +218,16 @@ class Pump:
         poll_write, tap_of = self._forwarder.poll_write, self._tap_of
         while (write := poll_write()) is not None:
             device, buffers = write
+            if len(buffers) == 1:
+                self._write(device, buffers[0])
+                continue
             tap = tap_of.get(device)
             try:
                 if tap is None:
                     self._forwarder.count("write-failed")
-                elif len(buffers) == 1:
-                    os.write(tap.descriptor, buffers[0])
                 else:
                     os.writev(tap.descriptor, buffers)
+                    self._answering.add(tap)
             except OSError:
                 self._forwarder.count("write-failed")
 
@@ -193,6 +241,10 @@ class Pump:
             elif isinstance(command, Dropped):
                 forwarder.count(command.reason, command.count)
             else:
+                if isinstance(command, InstallSession):
+                    cipher = command.cipher
+                    if self._rehearsal is None or self._rehearsal.cipher != cipher:
+                        self._rehearsal = Rehearsal(cipher)
                 forwarder.apply((command,), now)
         self._send_out()
 
@@ -216,6 +268,16 @@ class Pump:
             del self._taps[tap.descriptor]
             tap.close()
         self._forwarder.close_device(handle, reason)
+
+    def _rehearse(self, rehearsal: Rehearsal, now: float) -> None:
+        rehearsal.step(now)
+        try:
+            for descriptor in self._sockets:
+                self._read_udp(descriptor, now)
+            for descriptor in tuple(self._taps):
+                self._read_tap(descriptor, now)
+        except OSError:
+            pass
 
     def _report(self) -> None:
         poll_event, send = self._forwarder.poll_event, self._channel.send

@@ -32,15 +32,20 @@ class Session:
         send_index: names the session in datagrams that we send.
         receive_index: names it in those that come.
         confirmed: whether it may send.
+
+    Attributes:
+        header: the first 8 bytes of every datagram; the number follows.
+        nonce: the first 4 bytes of every nonce; the number follows.
+        number: the next one to seal under; whoever uses `encrypt` counts it up.
     """
 
     __slots__ = (
-        "_decrypt",
-        "_encrypt",
         "_keys",
-        "_nonce",
         "confirmed",
+        "decrypt",
+        "encrypt",
         "header",
+        "nonce",
         "number",
         "receive_index",
         "send_index",
@@ -55,11 +60,11 @@ class Session:
         self.confirmed = confirmed
         self.number = 0
         self.window = ReplayWindow()
-        self._encrypt = new_aead(cipher, send_key).encrypt
-        self._decrypt = new_aead(cipher, receive_key).decrypt
+        self.encrypt = new_aead(cipher, send_key).encrypt
+        self.decrypt = new_aead(cipher, receive_key).decrypt
         self._keys = (cipher, send_index, send_key, receive_key)
-        self._nonce = send_index.to_bytes(4, "big")
-        self.header = bytes((Kind.DATA, 0, 0, 0)) + self._nonce
+        self.nonce = send_index.to_bytes(4, "big")
+        self.header = bytes((Kind.DATA, 0, 0, 0)) + self.nonce
 
     @property
     def exhausted(self) -> bool:
@@ -79,9 +84,9 @@ class Session:
         self.number = number + count
         if count == 1:
             text = number.to_bytes(8, "big")
-            return [text], [self._encrypt(self._nonce + text, plains[0], None)]
+            return [text], [self.encrypt(self.nonce + text, plains[0], None)]
         numbers = list(_number_slices(count).unpack(_numbers(count).pack(*range(number, number + count))))
-        return numbers, list(map(self._encrypt, map(self._nonce.__add__, numbers), plains, repeat(None)))
+        return numbers, list(map(self.encrypt, map(self.nonce.__add__, numbers), plains, repeat(None)))
 
     def open(self, datagram: bytes, skip: int = 0) -> bytes:
         """Returns what is under the seal of one datagram, at least header and tag long, which starts at `skip`.
@@ -94,7 +99,7 @@ class Session:
         if reason is not None:
             raise PeerError(reason)
         try:
-            plain = self._decrypt(datagram[skip + 4 : skip + 16], datagram[skip + 16 :], None)
+            plain = self.decrypt(datagram[skip + 4 : skip + 16], datagram[skip + 16 :], None)
         except InvalidTag:
             raise PeerError("authentication") from None
         self.window.accept(number)
@@ -118,9 +123,9 @@ class Session:
             return None
         parts = _body_parser(count, segment_bytes, skip).unpack_from(train)
         try:
-            plains = list(map(self._decrypt, parts[::2], parts[1::2], repeat(None)))
+            plains = list(map(self.decrypt, parts[::2], parts[1::2], repeat(None)))
             if rest:
-                plains.append(self._decrypt(train[last + 4 : last + 16], train[last + 16 :], None))
+                plains.append(self.decrypt(train[last + 4 : last + 16], train[last + 16 :], None))
         except InvalidTag:
             return None
         window.accept_run(first, len(numbers))
