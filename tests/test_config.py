@@ -3,7 +3,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntvl.config import DEFAULT_SOCKET, DEFAULT_STATE, Flags, load_config
@@ -190,6 +190,7 @@ def test_a_configuration_names_the_file_of_a_secret_and_never_holds_it(tmp_path:
     assert "horse" not in repr(config)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.one_of(st.none(), st.text(max_size=20)))
 def test_any_text_for_an_address_gives_a_configuration_or_a_sentence(address: str, subnet: str | None) -> None:
     with contextlib.suppress(UsageError):
@@ -205,6 +206,7 @@ _TOML = st.recursive(
 )
 
 
+@settings(deadline=None)  # it writes a file
 @given(st.dictionaries(st.sampled_from(["name", "port", "mtu", "supernodes", "address", "device", "x"]), _TOML))
 def test_any_file_gives_a_configuration_or_a_sentence(tmp_path_factory: pytest.TempPathFactory, table: object) -> None:
     assert isinstance(table, dict)

@@ -26,7 +26,7 @@ from ntvl.runtime.control_client import ask
 from ntvl.runtime.lines import printable
 from ntvl.runtime.report import supernode_label
 
-__all__ = ["build_view", "status"]
+__all__ = ["build_view", "read_status", "status"]
 
 _STATE_STYLES = {"registered": "green", "unreachable": "red", "refused": "red"}
 
