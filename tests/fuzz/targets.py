@@ -1,8 +1,8 @@
 """What is fuzzed: one function a target, which takes any bytes and raises nothing.
 
 A `PeerError` is an answer and is caught where it belongs; whatever else comes out is a finding. Where a parser has a
-builder, what was parsed must build to something that parses to the same. The later targets drive machines, whose
-parsers meet state: the handshake with a listener, the forwarder with an established session.
+builder, what was parsed must build to something that parses to the same. The later targets drive what has state: the
+handshake with a listener, the forwarder with an established session, in machines.py whole nodes and supernodes.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Final
 
 import msgspec
+from tests.fuzz.machines import fuzz_node, fuzz_supernode
 
 from ntvl.aead import new_aead
 from ntvl.dataplane.forwarder import Forwarder
@@ -319,4 +320,6 @@ TARGETS: Final[dict[str, Target_]] = {
     "forwarder": fuzz_forwarder,
     "relay-member": fuzz_relay_member,
     "frames": fuzz_frames,
+    "supernode": fuzz_supernode,
+    "node": fuzz_node,
 }

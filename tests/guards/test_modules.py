@@ -8,6 +8,8 @@ import pytest
 from tests.guards.tree import ROOT, modules, parse
 
 LINES_MAX: Final = 500
+TEST_LINES_MAX: Final = 800
+"""Tests mirror the modules one to one, and may be longer than what they test."""
 MODULES: Final = modules()
 PYTHON_FILES: Final = sorted(
     str(path.relative_to(ROOT)) for top in ("src", "tests", "scripts", "bench") for path in (ROOT / top).rglob("*.py")
@@ -42,4 +44,5 @@ def test_a_module_lists_what_it_offers(module: str) -> None:
 @pytest.mark.parametrize("path", PYTHON_FILES)
 def test_no_file_grows_without_end(path: str) -> None:
     lines = len((ROOT / path).read_text().splitlines())
-    assert lines <= LINES_MAX, f"{path} has {lines} lines: is there a second noun in it?"
+    limit = TEST_LINES_MAX if path.startswith("tests/") else LINES_MAX
+    assert lines <= limit, f"{path} has {lines} lines: is there a second noun in it?"
