@@ -1,6 +1,10 @@
 """Many nodes in one community."""
 
+import gc
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from ntvl.sim.__main__ import main
 from ntvl.sim.net import Net
@@ -8,24 +12,41 @@ from ntvl.sim.net import Net
 NODES = 1000
 
 
+@pytest.fixture
+def _no_garbage_collection() -> Iterator[None]:
+    """Saves half the time: hardly anything dies, and a million living objects would be looked at again and again."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("_no_garbage_collection")
 def test_a_thousand_nodes_join_one_community_in_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     net = Net(seed=1)
     net.supernode()
     nodes = [net.node() for _ in range(NODES)]
-    net.run_until(lambda: all(node.ipv4 for node in nodes), 60.0)
-    while not all(
-        len(node.machine.status(node.host.now)["communities"][0]["peers"]) == NODES - 1 for node in nodes[::100]
-    ):
-        net.run(0.5)
+    while not net.is_joined():
+        net.run(0.2)
         assert net.now < 60.0
     assert len({node.ipv4 for node in nodes}) == NODES
     assert net.ping(nodes[0], nodes[-1]) is not None
-    assert time.perf_counter() - start < 90.0
+    assert time.process_time() - start < 90.0
 
 
-def test_the_command_line_says_what_it_did(capsys: object) -> None:
-    assert main(["--nodes", "5"]) == 0
+def test_the_command_line_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--nodes", "5", "--seed", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "5 nodes start at one moment (seed 3" in said
+    assert "all know all others after" in said
+
+
+def test_the_command_line_refuses_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--nodes", "-1"], ["--nodes", "3", "--loss", "1.5"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+    assert "say what to run" in capsys.readouterr().err
 
 
 def test_a_community_of_thirty_in_bad_weather_ends_complete() -> None:

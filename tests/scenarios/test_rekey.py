@@ -9,7 +9,7 @@ from ntvl.wire.header import Kind
 
 
 @pytest.mark.parametrize("kinds", [("eim-apdf", "eim-apdf"), ("apdm-random", "apdm-random")])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_rekeying_under_traffic_loses_and_doubles_nothing(kinds: tuple[str, str], seed: int) -> None:
     net = Net(seed)
     net.supernode()
@@ -17,18 +17,18 @@ def test_rekeying_under_traffic_loses_and_doubles_nothing(kinds: tuple[str, str]
     net.join()
     net.ping(a, b)
     net.run(5.0)
-    packets = 4000
-    net.stream(a, b, packets=packets, spacing_s=0.1)
-    net.stream(b, a, packets=packets, spacing_s=0.1)
+    packets = 1000
+    net.stream(a, b, packets=packets, spacing_s=0.26)
+    net.stream(b, a, packets=packets, spacing_s=0.26)
     ages = []
-    for _ in range(400):
+    for _ in range(260):
         net.run(1.0)
         ages.append(next(iter(a.peers().values()))["handshake_age_s"])
     net.run(1.0)
     for node in (a, b):
         assert net.received(node) == list(range(packets))
     assert max(ages) < 130.0
-    assert sum(after < before for before, after in itertools.pairwise(ages)) == 3
+    assert sum(after < before for before, after in itertools.pairwise(ages)) == 2
 
 
 def test_one_way_traffic_is_rekeyed_as_well() -> None:
@@ -37,9 +37,9 @@ def test_one_way_traffic_is_rekeyed_as_well() -> None:
     a, b = net.node(behind="eim-apdf"), net.node(behind="eim-apdf")
     net.join()
     net.ping(a, b)
-    net.stream(a, b, packets=4000, spacing_s=0.1)
+    net.stream(a, b, packets=1600, spacing_s=0.25)
     net.run(401.0)
-    assert net.received(b) == list(range(4000))
+    assert net.received(b) == list(range(1600))
 
 
 def test_old_keys_do_not_open_anything_after_three_minutes() -> None:
@@ -53,7 +53,7 @@ def test_old_keys_do_not_open_anything_after_three_minutes() -> None:
     net.ping(a, b)
     data = next(c for c in b.host.capture if not c.outgoing and c.data[0] == Kind.DATA)
     unseen = data.data[:8] + (1 << 20).to_bytes(8, "big") + data.data[16:]
-    net.stream(a, b, packets=2000, spacing_s=0.1)
+    net.stream(a, b, packets=760, spacing_s=0.25)
     net.run(190.0)
     before = b.drops().get("unknown-session", 0)
     a.host.send(unseen, data.destination)
@@ -70,6 +70,6 @@ def test_rekeying_survives_loss() -> None:
     a, b = net.node(behind="eim-apdf"), net.node(behind="eim-apdf")
     net.join(limit_s=30.0)
     net.run_until(lambda: net.ping(a, b, limit_s=1.0) is not None, 10.0)
-    net.stream(a, b, packets=6000, spacing_s=0.1)
+    net.stream(a, b, packets=2400, spacing_s=0.25)
     net.run(601.0)
-    assert len(set(net.received(b))) > 5200
+    assert len(set(net.received(b))) > 2080

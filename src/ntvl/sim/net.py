@@ -171,9 +171,15 @@ class Net(World):
         return a.path_to(b).is_direct and b.path_to(a).is_direct
 
     def is_joined(self, *nodes: SimNode) -> bool:
-        """Returns whether every one of the nodes, or of all, has an address and knows all the others of them."""
+        """Returns whether every one of the nodes, or of all, has an address and knows all the others of them.
+
+        All are taken to be in one community, the first one of each.
+        """
         wanted = nodes or tuple(self.nodes)
-        return all(node.ipv4 for node in wanted) and all(len(node.peers()) >= len(wanted) - 1 for node in wanted)
+        if not all(node.ipv4 and len(node.first_known) >= len(wanted) - 1 for node in wanted):
+            return False
+        keys = {node.key.public for node in wanted}
+        return all(len(keys & node.first_known) == len(keys) - 1 for node in wanted)
 
     def join(self, *nodes: SimNode, limit_s: float = 10.0) -> float:
         """Lets time pass until nodes, or all, have addresses and know each other; returns the seconds it took."""

@@ -6,7 +6,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from ntvl.identity.keys import NodeKey, format_key
 from ntvl.identity.url import SupernodeUrl
-from ntvl.proto.events import AddressAssigned, Failed, KeyLearned, Notice, PathChanged, SupernodeState
+from ntvl.proto.events import (
+    AddressAssigned,
+    Failed,
+    KeyLearned,
+    Notice,
+    PathChanged,
+    PeerGone,
+    PeerSeen,
+    SupernodeState,
+)
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
 from ntvl.sim.host import Host
@@ -60,7 +69,10 @@ class SimNode:
         self.communities = tuple(communities)
         self.supernodes = list(supernodes)
         self.events: list[tuple[float, Any]] = []
-        """What it told its runtime, with the simulator's time; goes on over restarts."""
+        """What it told its runtime, with the simulator's time; goes on over restarts. `PeerSeen` is kept in `known`
+        only: a thousand nodes see a million peers."""
+        self.known: dict[str, set[bytes]] = {c.community.name: set() for c in communities}
+        """The members that it knows now, by community: their keys."""
         self.failed: Failed | None = None
         """Why it ended by itself, if it did."""
         self.runner: Runner | None = None
@@ -96,6 +108,11 @@ class SimNode:
         """Returns its address on its first community, or "" while it has none."""
         return self.station.ipv4 if self.runner is not None else ""
 
+    @property
+    def first_known(self) -> set[bytes]:
+        """Returns the keys of the members of its first community that it knows now."""
+        return self.known[self.communities[0].community.name]
+
     def station_of(self, device: int) -> Station:
         """Returns the host stack on one of its communities."""
         assert self.runner is not None, f"{self.name} is stopped"
@@ -115,6 +132,8 @@ class SimNode:
         )
         node = Node(settings, random=self._random.randbytes, wall=self.host.wall)
         self.failed = None
+        for members in self.known.values():
+            members.clear()
         self.runner = Runner(
             self.host, self._timeline, node, on_event=self._handle_event, on_interfaces=self._tell_interfaces
         )
@@ -187,8 +206,13 @@ class SimNode:
             self.runner.call(self.machine.handle_interfaces, self.host.addresses)
 
     def _handle_event(self, event: Any) -> None:
+        if isinstance(event, PeerSeen):
+            self.known[event.community].add(event.peer)
+            return
         self.events.append((self._timeline.now, event))
-        if isinstance(event, AddressAssigned):
+        if isinstance(event, PeerGone):
+            self.known[event.community].discard(event.peer)
+        elif isinstance(event, AddressAssigned):
             station = self.station_of(event.device)
             if station.addresses != event.addresses:
                 station.assign(event.addresses)
