@@ -2,7 +2,7 @@
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ntvl.dataplane.interface import Activity, Command, PathActivity, SetPath, Target
 from ntvl.errors import PeerError
@@ -41,6 +41,8 @@ class Side:
         self.address = Address(f"198.51.100.{place}", 4000 + place)
         self.others: list[Address] = []
         """More addresses of this side: they are candidates, and what goes there arrives."""
+        self.seen_as: Address | None = None
+        """The public address of a NAT that nobody knows beforehand; then nothing reaches `address` from outside."""
         self.relay_id = 70 + place
         self.random = random.Random(f"{net.seed} {name}")
         self.key = NodeKey.generate(self.random.randbytes)
@@ -49,13 +51,17 @@ class Side:
         self.commands: list[Command] = []
         self.events: list[NodeEvent] = []
         self.wall = WALL
+        self.certifying_skew_s = 0.0
+        """How far off the clock is by which this side's certificates are made."""
         self.settings = CommunitySettings(COMMUNITY, 0, "ntvl0", "static", f"10.77.0.{place}/16")
 
     def start(self, other: "Side") -> None:
         """Makes the peer, as a node that knows nothing would; called again, it is a program that was restarted."""
         self.context = Context(self.random.randbytes, lambda: self.wall)
         self.listener = Listener(self.key, self.random.randbytes, aes=True)
-        self.membership = Membership(self.settings, self.key.public, self.name, lambda: self.wall)
+        self.membership = Membership(
+            self.settings, self.key.public, self.name, lambda: self.wall + self.certifying_skew_s
+        )
         self.peer = Peer(
             self.context,
             Surroundings(
@@ -89,6 +95,9 @@ class Side:
     def _refresh(self, now: float) -> None:
         self.refreshes += 1
 
+    def receives_at(self, to: Address) -> bool:
+        return to in ((self.seen_as or self.address), *self.others)
+
     # --- as a node routes ---
 
     def handle(self, data: bytes, origin: Origin, now: float) -> None:
@@ -121,12 +130,12 @@ class Side:
 
     # --- as an engine tells ---
 
-    def move(self, *, heard_by: Target | None = None, sent: bool = True) -> None:
-        """Has the data plane tell that frames went, and by which way some came."""
+    def move(self, *heard_by: Target, sent: bool = True) -> None:
+        """Has the data plane tell that frames went, and by which ways some came."""
         now = self.net.now
         self._moved += 1000
-        if heard_by is not None:
-            self._told[heard_by] = PathActivity(heard_by, now, self._moved)
+        for target in heard_by:
+            self._told[target] = PathActivity(target, now, self._moved)
         paths = tuple(self._told.values())
         tx = self._moved if sent else 0
         activity = Activity(self.peer.handle, self._moved, tx, 1, 1, now if sent else 0.0, 1, paths)
@@ -211,18 +220,19 @@ class Net:
             data = data[RELAY_HEADER_BYTES:]
             origin, delay_s = Origin(to, 0, Relay(relay.target, relay.source)), RELAY_DELAY_S
         else:
-            receiver = next((s for s in self.sides if to in (s.address, *s.others)), None)
-            source = sender.address
-            if sender.others and to not in (self.other(sender).address,):
-                # Each side's n-th further address reaches the other's n-th, as on a second network.
-                source = sender.others[self.other(sender).others.index(to)]
-            origin, delay_s = Origin(source), DIRECT_DELAY_S
+            receiver = next((s for s in self.sides if s.receives_at(to)), None)
+            origin, delay_s = Origin(self._source(sender, to)), DIRECT_DELAY_S
         relayed = origin.relay is not None
         self.log.append((self.now, sender.name, relayed, data))
         if receiver is None or self.lost(data, relayed, sender, to):
             return
         self._sequence += 1
         heapq.heappush(self._queue, (self.now + delay_s, self._sequence, receiver, data, origin))
+
+    def _source(self, sender: Side, to: Address) -> Address:
+        """Returns where a datagram seems to come from: each side's n-th address reaches the other's n-th."""
+        others = self.other(sender).others
+        return sender.others[others.index(to)] if to in others else sender.seen_as or sender.address
 
     def run(self, seconds: float = 0.0, *, until: Callable[[], bool] | None = None) -> bool:
         """Lets time pass; returns whether `until` came true."""
@@ -259,6 +269,22 @@ class Net:
                     self.flush()
             else:
                 raise AssertionError(f"{side.name} asks to be woken for ever at {self.now}")
+
+    def exchange(self) -> None:
+        """Has both sides send frames by the ways that their data planes know, and tell what they heard."""
+        heard = {side: list(self._arriving(self.other(side), side)) for side in self.sides}
+        for side in self.sides:
+            side.move(*heard[side])
+
+    def _arriving(self, sender: Side, receiver: Side) -> Iterator[Target]:
+        for target in sender.targets if sender.peer.link.sending is not None else ():
+            to, relayed = Address(target.host, target.port), target.relay is not None
+            if self.lost(bytes((Kind.DATA,)), relayed, sender, to):
+                continue
+            if relayed:
+                yield Target(*to, 0, (sender.relay_id, receiver.relay_id))
+            elif receiver.receives_at(to):
+                yield Target(*self._source(sender, to))
 
     def sent(self, kind: int | None = None, *, since: float = 0.0, relayed: bool | None = None) -> int:
         """Counts the datagrams whose first byte is `kind`."""

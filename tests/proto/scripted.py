@@ -184,11 +184,15 @@ class Supernode:
         time = self.server_time()
         return Registered(message.request, community, self.relay_id, address, host, port, self.version, time, 20.0)
 
+    @property
+    def channel(self) -> Channel:
+        """Returns the newest session's."""
+        return next(reversed(self._channels.values()))
+
     def say(self, *messages: Message) -> None:
         """Sends messages under the newest session to where its node was heard last."""
-        channel = next(reversed(self._channels.values()))
         for message in messages:
-            self._send(channel.seal(build_message(message)), self._source)
+            self._send(self.channel.seal(build_message(message)), self._source)
 
     def reset(self, index: int) -> None:
         """Sends a RESET to where the node was heard last."""
