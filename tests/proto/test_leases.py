@@ -31,9 +31,10 @@ class Bench:
         self.leases = Leases(self.store)
         self.wall = START
         self.live: Collection[bytes] = ()
+        self.may_found = True
 
     def admit(self, name: str = "home", key: bytes = HOME, live: Collection[bytes] = ()) -> Claim:
-        return self.leases.admit(name, key, wall=self.wall, is_live=live.__contains__)
+        return self.leases.admit(name, key, wall=self.wall, is_live=live.__contains__, may_found=lambda: self.may_found)
 
     def grant(
         self,
@@ -285,6 +286,21 @@ def test_a_name_with_live_members_is_not_free_whatever_the_clock_says() -> None:
     bench.wall += 400 * DAY
     with pytest.raises(PeerError, match="community-key"):
         bench.admit("home", WORK, live={HOME})
+
+
+def test_only_a_new_claim_needs_leave_to_be_made() -> None:
+    bench = Bench()
+    bench.admit("home", HOME)
+    bench.may_found = False
+    bench.wall += 2 * 3600
+    bench.admit("home", HOME)
+    with pytest.raises(PeerError, match="community-key"):
+        bench.admit("home", WORK)
+    with pytest.raises(PeerError, match="rate"):
+        bench.admit("work", WORK)
+    bench.wall += LEASE_S + 1
+    with pytest.raises(PeerError, match="rate"):
+        bench.admit("home", WORK)
 
 
 def test_a_key_has_one_name() -> None:

@@ -182,3 +182,12 @@ def test_a_registration_overheard_is_no_use_to_another() -> None:
     assert isinstance(answer, Refused)
     assert answer.reason == "certificate-key"
     assert {relay.host for relay in world.relays.values()} == {ann.address.host}
+
+
+def test_a_wrong_secret_is_told_for_what_it_is_however_often_it_is_tried() -> None:
+    world = World()
+    world.member("ann")
+    mallory = world.guest("mallory", Community.from_seed("home", b"another secret!!"))
+    mallory.connect()
+    for _ in range(30):
+        mallory.refused("community-key")

@@ -233,6 +233,25 @@ async def test_two_supernodes_never_share_a_state_or_a_port(tmp_path: Path) -> N
         assert await program.end() == 0
 
 
+@awaited
+async def test_an_engine_that_dies_ends_the_program_with_a_sentence(tmp_path: Path) -> None:
+    async with run_supernode(tmp_path / "state") as (program, ready):
+        children = children_of(ready["pid"])
+        assert len(children) == 1
+        os.kill(children[0], signal.SIGKILL)
+        assert await asyncio.wait_for(program.process.wait(), 5.0) == 1
+        errors = await program.errors()
+        assert errors.startswith("ntvl: The data plane failed (")
+        assert errors.endswith("); start the supernode again.\n")
+        assert errors.count("\n") == 1
+
+
+@awaited
+async def test_the_end_of_its_terminal_ends_it(tmp_path: Path) -> None:
+    async with run_supernode(tmp_path / "state") as (program, _):
+        assert await program.end(signal.SIGHUP) == 0
+
+
 def test_what_keeps_it_from_starting_is_one_sentence(tmp_path: Path) -> None:
     state = tmp_path / "state"
     arguments = ("supernode", "--listen", "127.0.0.1:0", "--state")
@@ -269,3 +288,7 @@ async def test_keys_and_leases_are_for_their_owner_alone(tmp_path: Path) -> None
 
 def parse_private(state: Path) -> bytes:
     return base64.b64decode((state / "supernode.key").read_text())
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

@@ -78,7 +78,9 @@ class Leases:
         claim = self._store.claim_of_name(name)
         return claim is not None and claim.key == key
 
-    def admit(self, name: str, key: bytes, *, wall: float, is_live: Callable[[bytes], bool]) -> Claim:
+    def admit(
+        self, name: str, key: bytes, *, wall: float, is_live: Callable[[bytes], bool], may_found: Callable[[], bool]
+    ) -> Claim:
         """Returns the community's claim, made or renewed.
 
         Args:
@@ -86,8 +88,10 @@ class Leases:
             key: the community's id.
             wall: seconds since the Unix epoch.
             is_live: whether the community with a key has members now: then its name is not free even if it expired.
+            may_found: asked before a new claim is made, and only then.
         Raises:
-            PeerError: reason "community-key" (the name is another's, or the key has another name), or "queue-full".
+            PeerError: reason "community-key" (the name is another's, or the key has another name), "rate" (it may
+                not), or "queue-full".
         """
         until = wall + self._lease_s
         named, keyed = self._store.claim_of_name(name), self._store.claim_of_key(key)
@@ -96,12 +100,14 @@ class Leases:
                 return named
             claim = Claim(name, key, named.subnet, max(until, named.expires_at))
         else:
-            if named is not None and is_live(named.key):
+            if named is not None and (named.expires_at > wall or is_live(named.key)):
                 raise _name_taken(name)
             if keyed is not None and (keyed.expires_at > wall or is_live(key)):
                 raise PeerError("community-key", f"the supernode knows this community's key as {keyed.name!r}")
             if named is None and self._is_full(self._store.claim_count, CLAIMS_MAX, wall):
                 raise PeerError("queue-full", f"the supernode knows {CLAIMS_MAX} communities and takes no new one")
+            if not may_found():
+                raise PeerError("rate", "too many new communities from this network: wait some minutes")
             claim = Claim(name, key, "", until)
         if not self._store.put_claim(claim, wall):
             raise _name_taken(name)

@@ -100,10 +100,12 @@ class Registrar:
             raise PeerError("queue-full", f"a node may be in {CLIENT_COMMUNITIES_MAX} communities at a supernode")
         self._directory.check_room(community, client.node)
         is_first = not self._leases.knows(name, community)
-        if is_first and not self._founders.take(source, now):
-            raise PeerError("rate", "too many new communities from this network: wait some minutes")
         claim = self._leases.admit(
-            name, community, wall=wall, is_live=lambda key: self._directory.hall(key) is not None
+            name,
+            community,
+            wall=wall,
+            is_live=self._has_members,
+            may_found=lambda: self._founders.take(source, now),
         )
         address = self._leases.grant(
             claim,

@@ -39,7 +39,7 @@ SOCKET_NAME: Final = "supernode.sock"
 
 
 def run_supernode(listen: Sequence[Address], state: Path, *, as_json: bool = False) -> None:
-    """Runs a supernode until SIGINT or SIGTERM.
+    """Runs a supernode until SIGINT, SIGTERM or the end of its terminal.
 
     Args:
         listen: what to bind, port 0 for any; 0.0.0.0 and :: for every address.
@@ -75,8 +75,9 @@ class _Program:
     async def run(self) -> None:
         """Starts, runs until told to stop, ends."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) has SIGHUP ignored
+                loop.add_signal_handler(number, self._signalled, number)
         engine = start_engine(listen=self._listen, taps=False, relay=True)
         try:
             await self._run_on(engine)
@@ -123,7 +124,7 @@ class _Program:
             try:
                 await driving
             except ConnectionError as error:
-                raise UsageError(f"{error}, and the supernode with it; start it again.") from error
+                raise UsageError(f"The data plane failed ({error}); start the supernode again.") from error
         finally:
             driving.cancel()
             if control is not None:
