@@ -40,6 +40,8 @@ IDLE_AFTER_S: Final = 300.0
 ATTEMPT_RETRY_S: Final = (5.0, 15.0)
 """Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over."""
 ATTEMPT_HOURLY_S: Final = 3600.0
+NO_ANSWER_WAIT_S: Final = 15.0
+"""Before the next offer to a peer that did not answer the last three."""
 ANSWERER_PATIENCE_S: Final = 3.0
 """How long the side that answered the handshake waits for an offer before it makes one itself."""
 OUTCOMES_MAX: Final = 16
@@ -134,15 +136,15 @@ class Pathfinder:
 
     # --- sessions come and go ---
 
-    def handle_session(self, now: float, *, initiator: bool, restarted: bool) -> None:
+    def handle_session(self, now: float, *, initiator: bool, fresh: bool) -> None:
         """Takes the news of a session: an attempt starts where there is no direct path.
 
-        `initiator` starts at once, the other side if it hears no offer; `restarted`: the peer lost what it knew of
-        us, so that even a direct path needs new credentials.
+        `initiator` starts at once, the other side if it hears no offer; `fresh`: there was none before, or the peer
+        lost what it knew of us, so that even a direct path is in doubt and attempts start over.
         """
-        if restarted:
+        if fresh:
             self._attempts = 0
-            self._disturb(now)
+            self.disturb(now)
         elif self.is_direct or self._attempts:
             return
         at = now if initiator else now + ANSWERER_PATIENCE_S
@@ -159,13 +161,14 @@ class Pathfinder:
 
     def handle_network_change(self, now: float) -> None:
         """Takes the news that our addresses changed: every direct path is in doubt and attempts start over."""
-        self._disturb(now)
+        self.disturb(now)
         self._attempts = 0
         self._attempt = None
         if self.is_used(now):
             self._next_attempt = now
 
-    def _disturb(self, now: float) -> None:
+    def disturb(self, now: float) -> None:
+        """Puts every direct path in doubt: data goes by the relay as well until it answers."""
         for path in self.paths.directs():
             path.signal(PathSignal.DISTURBED)
             path.next_check = now
@@ -180,7 +183,7 @@ class Pathfinder:
         if not self._node.direct:
             return
         if self._set_credentials(offer):
-            self._disturb(now)
+            self.disturb(now)
         if mine is None or mine.ours or mine.number != offer.attempt:
             self.paths.forget_unconfirmed()
             self._attempts += 1
@@ -245,6 +248,10 @@ class Pathfinder:
         if any(p.state is PathState.VALID for p in self.paths.directs()):
             return
         self.paths.forget_unconfirmed()
+        if attempt.outcomes[-1].verdict == "no-answer":
+            self._attempts -= 1  # The peer was out of reach altogether: that says nothing about its NAT.
+            self._next_attempt = now + NO_ANSWER_WAIT_S
+            return
         place = self._attempts - 1
         wait = ATTEMPT_RETRY_S[place] if place < len(ATTEMPT_RETRY_S) else ATTEMPT_HOURLY_S
         # The side that did not offer comes in later, and only if the other stays quiet.

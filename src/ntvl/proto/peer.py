@@ -115,6 +115,7 @@ class Peer:
         self.pathfinder = Pathfinder(
             context, surroundings, handle=handle, remote=key, overlay=membership.overlay, send=self._send
         )
+        self._was_up = False
         self._last_reset = float("-inf")
         self._targets: tuple[Target, ...] = ()
         self._shown = ("none", "", "")
@@ -199,11 +200,12 @@ class Peer:
 
     def handle_initiation(self, received: Received, certificate: Certificate, origin: Origin, now: float) -> None:
         """Takes an initiation whose certificate was verified; answers it where it came from."""
+        gap = self.link.sending is None
         datagram, session = self.link.accept(received, now)
         self._unproven = (session, certificate)
         self._install(session)
         self._context.send(datagram, answer_target(origin))
-        self.pathfinder.handle_session(now, initiator=False, restarted=False)
+        self.pathfinder.handle_session(now, initiator=False, fresh=gap)
         self._settle(now)
 
     def handle_response(self, data: bytes, origin: Origin, now: float) -> None:
@@ -212,6 +214,7 @@ class Peer:
         Raises:
             PeerError: not the answer to it, or of somebody whom the community's key did not certify; count it.
         """
+        gap = self.link.sending is None
         established = self.link.handle_response(data, now)
         try:
             certificate = verify_certificate(
@@ -229,7 +232,7 @@ class Peer:
         self._confirms = 1
         self._confirm_at = now + CONFIRM_RETRY_S
         restarted = now - self._last_reset < RESTART_WINDOW_S
-        self.pathfinder.handle_session(now, initiator=True, restarted=restarted)
+        self.pathfinder.handle_session(now, initiator=True, fresh=gap or restarted)
         self._settle(now)
 
     def _refuse(self, error: PeerError, now: float) -> None:
@@ -301,8 +304,8 @@ class Peer:
                 self._certify(self._unproven[1])
                 self._unproven = None
         self.pathfinder.handle_heard(answer_target(origin), now, now)
-        message = parse_message(body)
         try:
+            message = parse_message(body)
             if isinstance(message, int):
                 self._send(Unsupported(message), answer_target(origin))
             else:
@@ -412,6 +415,9 @@ class Peer:
     def _settle(self, now: float) -> None:
         """Brings data plane, events and timer in line with what the last input changed."""
         self._retire()
+        if self._was_up and self.link.sending is None:
+            self.pathfinder.disturb(now)  # Whatever was sure of the paths ends with the session.
+        self._was_up = self.link.sending is not None
         self.pathfinder.settle(now)
         targets = self.pathfinder.paths.targets()
         if targets != self._targets:
