@@ -231,6 +231,17 @@ def test_a_verb_called_from_outside_gets_the_time_and_is_followed_by_its_output(
     rig.driver.call(rig.machine.speak, "after the end")
 
 
+def test_a_bug_in_a_verb_that_is_told_is_survived_and_in_one_that_is_called_is_raised(rig: Rig) -> None:
+    def broken(argument: int, now: float) -> None:
+        raise ValueError(f"{argument} at {now}")
+
+    rig.driver.tell(broken, 7)
+    ((place, times),) = rig.driver.faults.items()
+    assert (place.endswith(" ValueError"), times) == (True, 1)
+    with pytest.raises(ValueError, match="7 at 100"):
+        rig.driver.call(broken, 7)
+
+
 def test_an_engine_that_fails_ends_run_with_its_error(rig: Rig) -> None:
     async def scenario() -> None:
         running = asyncio.create_task(rig.driver.run())

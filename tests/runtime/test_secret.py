@@ -66,6 +66,14 @@ def test_a_person_is_asked_for_each_secret_that_is_nowhere_else() -> None:
     assert asked == ["Secret of the community home: ", "Secret of the community work: "]
 
 
+def test_who_does_not_answer_gets_the_sentence_about_an_empty_secret() -> None:
+    def prompt(text: str) -> str:
+        raise EOFError
+
+    with pytest.raises(UsageError, match="is empty"):
+        read_secrets([("home", None)], environ={}, warn=Warnings(), prompt=prompt)
+
+
 def test_nobody_is_asked_where_there_is_no_terminal() -> None:
     with pytest.raises(UsageError, match="--secret-file FILE, or into the environment as NTVL_SECRET"):
         read_secrets([("home", None)], environ={}, warn=Warnings())

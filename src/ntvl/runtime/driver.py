@@ -126,6 +126,11 @@ class Driver(Generic[E]):
         self.wake_soon()
         return result
 
+    def tell(self, verb: Callable[..., object], *arguments: object) -> None:
+        """Calls `verb(*arguments, now)` as `call` does, but survives and counts a bug in it, as of a datagram."""
+        self._guard(verb, *arguments, self.clock())
+        self.wake_soon()
+
     def wake_soon(self) -> None:
         """Has the machine polled in the loop's next turn; does nothing before `run` and after `stop`."""
         if self._ended is not None and not self._ended.done():

@@ -129,11 +129,11 @@ class _Program:
             self._reporter.started(
                 name=self._config.name, key=self._key.public, port=engine.port, socket=str(self._config.socket)
             )
-            driver.call(node.handle_interfaces, await read_hosts())
+            driver.tell(node.handle_interfaces, await read_hosts())
             self._resolvers = [self._resolver(driver, node, i) for i in range(len(self._supernodes))]
 
             def tell_hosts(hosts: tuple[str, ...]) -> None:
-                driver.call(node.handle_interfaces, hosts)
+                driver.tell(node.handle_interfaces, hosts)
                 for resolver in self._resolvers:
                     resolver.ask_again()
 
@@ -148,7 +148,7 @@ class _Program:
             self._reporter.flush()
             await control.close()
             try:
-                driver.call(node.close)
+                driver.tell(node.close)
                 driver.flush()
             except (UsageError, OSError):  # the end has its reason already, or has no engine to tell others with
                 pass
@@ -211,7 +211,7 @@ class _Program:
         url = self._supernodes[index]
 
         def tell(addresses: Sequence[Address]) -> None:
-            driver.call(node.handle_supernode_address, index, addresses)
+            driver.tell(node.handle_supernode_address, index, addresses)
 
         def warn(reason: str) -> None:
             self._reporter.notice(

@@ -57,7 +57,7 @@ def read_secrets(
         elif in_environment is not None:
             secret = in_environment
         elif prompt is not None:
-            secret = prompt(f"Secret of the community {name}: ")
+            secret = _ask(name, prompt)
         else:
             raise UsageError(
                 f"The community {name} needs its secret: put it into a file and name that with --secret-file FILE, or "
@@ -75,6 +75,17 @@ def read_secrets(
             )
         secrets.append(secret)
     return secrets
+
+
+def _ask(name: str, prompt: Prompt) -> str:
+    try:
+        return prompt(f"Secret of the community {name}: ")
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
+    except EOFError:
+        sys.stderr.write("\n")
+        return ""
 
 
 def _read_file(name: str, path: Path, warn: Warn) -> str:
