@@ -51,7 +51,7 @@ fuzz: setup ## fuzz all parsers: make fuzz SECONDS=600
 	@$(python) tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 vectors: setup ## write vectors/ anew from the code
-	@$(python) scripts/vectors.py
+	@$(python) -m scripts.vectors
 
 clean: ## remove .venv and everything else that was made
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

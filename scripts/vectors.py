@@ -1,196 +1,54 @@
-"""Writes the golden wire vectors anew: `python scripts/vectors.py`, or `make vectors`.
+"""Writes the golden wire vectors anew: `python -m scripts.vectors` in the project's directory, or `make vectors`.
 
-Each file in vectors/ that this program makes is a JSON list of {"name", "hex", and "meaning" or "refused"}: bytes, and
-what a parser makes of them, or the reason why it refuses them. Fields at their defaults are left out, bytes are in hex.
-Meanings come out of ntvl's own parsers, so read the difference before committing it: a changed vector is a changed wire
-format. tests/guards checks that the files are up to date.
+Each file in vectors/ that this program makes is a JSON list of {"name", "given", "hex", and "meaning" or "refused"}:
+bytes, what they were made of where a reader needs to know it, and what a parser makes of them, or the reason why it
+refuses them. Fields of messages at their defaults are left out, bytes are in hex. docs/wire-format.md says what all of
+it means. Meanings come out of ntvl's own code, so read the difference before committing it: a changed vector is a
+changed wire format. tests/guards checks that the files are up to date, and that another reader, who shares no code with
+ntvl, gets the same.
+
+    header.json      DATA, CONTROL and RELAY headers            scripts/golden/wire.py
+    service.json     KEY_REQUEST, KEY_REPLY, RESET              scripts/golden/wire.py
+    control.json     every control message                      scripts/golden/wire.py
+    stun.json        STUN messages as ntvl sends them           scripts/golden/wire.py
+    identity.json    communities, MACs, IPv6, certificates      scripts/golden/identity.py
+    handshake.json   whole handshakes, cookies, session keys    scripts/golden/handshake.py
+    plaintext.json   how frames are packed, and delivered       scripts/golden/plaintext.py
+    session.json     sealed CONTROL and DATA datagrams          scripts/golden/session.py
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from ntvl.errors import PeerError
-from ntvl.wire import control, header, stun
-from ntvl.wire.address import Address, Relay
+from scripts.golden.entry import Entry
+from scripts.golden.handshake import handshake_vectors
+from scripts.golden.identity import identity_vectors
+from scripts.golden.plaintext import plaintext_vectors
+from scripts.golden.session import session_vectors
+from scripts.golden.wire import control_vectors, header_vectors, service_vectors, stun_vectors
 
 __all__ = ["FILES", "VECTORS", "render"]
 
 VECTORS: Final = Path(__file__).parent.parent / "vectors"
 
-Entry = dict[str, Any]
-
-KEY_A: Final = bytes(range(32))
-KEY_B: Final = bytes(range(32, 64))
-COMMUNITY: Final = bytes(range(64, 96))
-INCARNATION: Final = bytes.fromhex("0011223344556677")
-TRANSACTION: Final = bytes.fromhex("b7e7a701bc34d686fa87dfae")
-PASSWORD: Final = "VOkJxbRl1RmTxUk/WvJxBt"
+FILES: Final[dict[str, Callable[[], list[Entry]]]] = {
+    "header.json": header_vectors,
+    "service.json": service_vectors,
+    "control.json": control_vectors,
+    "stun.json": stun_vectors,
+    "identity.json": identity_vectors,
+    "handshake.json": handshake_vectors,
+    "plaintext.json": plaintext_vectors,
+    "session.json": session_vectors,
+}
+"""The files that this program makes, and what makes their content."""
 
 
 def render(name: str) -> str:
     """Returns what the file `name` should hold."""
     return json.dumps(FILES[name](), indent=1, ensure_ascii=False) + "\n"
-
-
-def entry(name: str, data: bytes, parse: Callable[[bytes], Any]) -> Entry:
-    """Returns one vector: `data` and what `parse` says of it."""
-    try:
-        return {"name": name, "hex": data.hex(), "meaning": plain(parse(data))}
-    except PeerError as error:
-        return {"name": name, "hex": data.hex(), "refused": error.reason}
-
-
-def plain(value: Any) -> Any:
-    """Returns `value` in JSON's own types: bytes as hex, enumerations as names, fields at their defaults left out."""
-    match value:
-        case bytes():
-            return value.hex()
-        case stun.StunClass() | header.Kind():
-            return value.name
-        case msgspec.Struct():
-            fields = {
-                field.name: (getattr(value, field.name), field.default) for field in msgspec.structs.fields(value)
-            }
-            return {"is": type(value).__name__} | {
-                name: plain(v) for name, (v, default) in fields.items() if v != default
-            }
-        case dict():
-            return {name: plain(item) for name, item in value.items()}
-        case tuple() if hasattr(value, "_asdict"):
-            return {name: plain(field) for name, field in value._asdict().items()}
-        case tuple() | list():
-            return [plain(item) for item in value]
-        case _:
-            return value
-
-
-def header_vectors() -> list[Entry]:
-    """Returns DATA and CONTROL headers and relay prefixes."""
-
-    def parse(data: bytes) -> Entry:
-        kind, index, number = header.parse_header(data)
-        return {"kind": header.Kind(kind), "index": index, "number": number, "sealed": data[header.HEADER_BYTES :]}
-
-    def parse_relayed(data: bytes) -> Entry:
-        return {"relay": header.parse_relay(data), "datagram": data[header.RELAY_HEADER_BYTES :]}
-
-    tag = bytes(range(0xF0, 0x100))
-    relayed = header.build_relay(
-        Relay(0x01020304, 0x0A0B0C0D), header.build_header(header.Kind.DATA, 0x11223344, 5) + tag
-    )
-
-    return [
-        entry("a DATA datagram", header.build_header(header.Kind.DATA, 0x11223344, 5) + b"\xaa" + tag, parse),
-        entry(
-            "a CONTROL datagram with the largest numbers",
-            header.build_header(header.Kind.CONTROL, 2**32 - 1, 2**64 - 1) + tag,
-            parse,
-        ),
-        entry("no room for a tag", header.build_header(header.Kind.DATA, 1, 2) + tag[1:], parse),
-        entry("a reserved byte that is not zero", b"\x80\x00\x01\x00" + bytes(28), parse),
-        entry("a DATA datagram behind a relay prefix", relayed, parse_relayed),
-        entry("a relay prefix before nothing", relayed[: header.RELAY_HEADER_BYTES], parse_relayed),
-        entry("a relay prefix with a reserved byte", b"\x90\x01" + relayed[2:], parse_relayed),
-    ]
-
-
-def control_vectors() -> list[Entry]:
-    """Returns at least one of every control message, and messages of other versions of ntvl."""
-    member = control.Member(KEY_B, 7, "büro-pc", ("10.77.0.5/16", "fd00:1::5/64"))
-    candidates = (
-        control.Candidate("host", "192.168.1.7", 40000, 2130706431),
-        control.Candidate("srflx", "203.0.113.9", 40001, 1694498815),
-        control.Candidate("host", "2001:db8::7", 40000, 2130706175),
-    )
-    messages: list[control.Message] = [
-        control.Register(1, b"certificate", INCARNATION, "static", "10.77.0.5/16", "10.77.0.0/16"),
-        control.Registered(1, COMMUNITY, 7, "10.77.0.5/16", "203.0.113.9", 40001, 12, 1767225600.5),
-        control.Refused(1, COMMUNITY, "address-taken", "10.77.0.5 is leased by büro-pc", 1767225600.5),
-        control.Keepalive(2, INCARNATION, ((COMMUNITY, 12),)),
-        control.KeepaliveReply(2, "2001:db8::9", 40001, 1767225620.0, ((COMMUNITY, 13),), (KEY_A,)),
-        control.RosterRequest(COMMUNITY, 12),
-        control.Roster(COMMUNITY, 12, 13, (member,), (KEY_A,)),
-        control.Lookup(3, COMMUNITY, "address", "10.77.0.5"),
-        control.Found(3, COMMUNITY, (member,), b"certificate"),
-        control.Leave(4, COMMUNITY),
-        control.Left(4, COMMUNITY),
-        control.Confirm(),
-        control.Offer(5, "nTvL", PASSWORD, candidates),
-        control.Answer(5, "lVtN", PASSWORD[::-1], candidates[:1]),
-        control.Fire(5),
-        control.Probe(6),
-        control.ProbeReply(6),
-        control.Bye(),
-        control.Unsupported(99),
-    ]
-    encode = msgspec.msgpack.encode
-    parse = control.parse_message
-    return [
-        *(entry(f"{type(message).__name__}", control.build_message(message), parse) for message in messages),
-        entry("Probe with a field that a newer program appended", encode([24, 6, "more"]), parse),
-        entry("Keepalive without the fields that have defaults", encode([4, 2, INCARNATION]), parse),
-        entry("a message that only a newer program knows: its tag is the answer", encode([99, "more"]), parse),
-        entry("a field out of range", encode([24, -1]), parse),
-        entry("text that is not UTF-8", b"\x94\x08\x01\xc4\x20" + COMMUNITY + b"\xa1\xff", parse),
-        entry("not msgpack", b"\xc1", parse),
-        entry("nothing", b"", parse),
-    ]
-
-
-def stun_vectors() -> list[Entry]:
-    """Returns STUN messages as ntvl sends them; other people's are in tests/wire/test_stun.py (RFC 5769)."""
-    v4, v6 = Address("192.0.2.1", 32853), Address("2001:db8:1234:5678:11:2233:4455:6677", 32853)
-    check = stun.build_binding_request(
-        TRANSACTION,
-        username="theirs:ours",
-        password=PASSWORD,
-        priority=1862270975,
-        controlling=0x0102030405060708,
-        use_candidate=True,
-    )
-
-    def parse(data: bytes) -> stun.Stun:
-        message = stun.parse_stun(data)
-        if message.has_integrity:
-            stun.verify_integrity(data, PASSWORD)
-        return message
-
-    return [
-        entry("a question to a server", stun.build_binding_request(TRANSACTION), parse),
-        entry("its answer over IPv4", stun.build_binding_response(TRANSACTION, v4), parse),
-        entry("its answer over IPv6", stun.build_binding_response(TRANSACTION, v6), parse),
-        entry(f"a check that nominates, password {PASSWORD}", check, parse),
-        entry(
-            "a check by the controlled side",
-            stun.build_binding_request(
-                TRANSACTION, username="ours:theirs", password=PASSWORD, priority=1862270975, controlled=2**64 - 1
-            ),
-            parse,
-        ),
-        entry("the answer to a check", stun.build_binding_response(TRANSACTION, v4, password=PASSWORD), parse),
-        entry("a wrong password", stun.build_binding_error(TRANSACTION, 401, "Unauthenticated"), parse),
-        entry(
-            "unknown attributes",
-            stun.build_binding_error(TRANSACTION, 420, "Unknown Attribute", unknown=(0x7FFE, 0x7FFF)),
-            parse,
-        ),
-        entry("a role conflict", stun.build_binding_error(TRANSACTION, 487, "Role Conflict", password=PASSWORD), parse),
-        entry("a check with another priority than was protected", check[:43] + b"\x00" + check[44:], parse),
-        entry("a header cut short", check[:19], parse),
-        entry("another cookie", check[:4] + bytes(4) + check[8:], parse),
-    ]
-
-
-FILES: Final[dict[str, Callable[[], list[Entry]]]] = {
-    "header.json": header_vectors,
-    "control.json": control_vectors,
-    "stun.json": stun_vectors,
-}
-"""The files that this program makes, and what makes their content."""
 
 
 if __name__ == "__main__":

@@ -200,7 +200,9 @@ class Left(_Message, frozen=True, tag=11):
 
 
 class Confirm(_Message, frozen=True, tag=20):
-    """Is the initiator's first message under a new session: the responder may now send under it."""
+    """Is the initiator's first message under a new session: the responder may now send under it, and does so at once,
+    with a `Confirm` of its own.
+    """
 
 
 class _Candidates(_Message, frozen=True):
