@@ -47,6 +47,7 @@ from ntvl.proto.text import printable
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import Candidate, Roster
 from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, is_stun, parse_header
+from ntvl.wire.service import build_reset, parse_reset
 from ntvl.wire.stun import Stun, StunClass, parse_stun
 
 __all__ = ["Node"]
@@ -298,9 +299,7 @@ class Node:
             self._context.events.append(Notice("warning", error.reason, text))
 
     def _handle_reset(self, data: bytes, origin: Origin, now: float) -> None:
-        if len(data) != 8:
-            raise PeerError("short" if len(data) < 8 else "header")
-        index = int.from_bytes(data[4:8], "big")
+        index = parse_reset(data)
         if origin.relay is None:
             for registration in self._registrations:
                 if registration.address == origin.address:
@@ -319,7 +318,7 @@ class Node:
         count = count + 1 if second == int(now) else 1
         self._resets = (int(now), count)
         if count <= RESETS_PER_S:
-            self._answer(bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4, "big"), origin)
+            self._answer(build_reset(index), origin)
 
     def _answer(self, data: bytes, origin: Origin) -> None:
         self._context.send(data, answer_target(origin))

@@ -34,7 +34,7 @@ from ntvl.wire.control import (
     build_message,
     parse_message,
 )
-from ntvl.wire.header import Kind
+from ntvl.wire.service import build_key_request, parse_key_reply
 
 __all__ = ["Registration", "RegistrationOwner"]
 
@@ -42,8 +42,6 @@ ANSWER_WAIT_S: Final = (1.0, 1.0, 2.0)
 """Waits for an answer to a keepalive; after the last the supernode is unreachable."""
 RECONNECT_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 KEY_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 30.0)
-KEY_REQUEST_BYTES: Final = 64
-"""As large as needed for the reply to be smaller than the request, so that nobody is amplified at."""
 RESET_SPACING_S: Final = 1.0
 REFRESH_SPACING_S: Final = 0.5
 SKEW_MAX_S: Final = 300.0
@@ -119,7 +117,9 @@ class Registration:
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Returns every address at which the supernode may answer."""
-        return self._addresses if self.address is None else (self.address, *self._addresses)
+        if self.address is None or self.address in self._addresses:
+            return self._addresses
+        return (self.address, *self._addresses)
 
     def is_reachable(self) -> bool:
         """Returns whether it answered lately."""
@@ -140,13 +140,11 @@ class Registration:
         """Takes a KEY_REPLY: a first key is learned, another key than the known one is refused.
 
         Raises:
-            PeerError: reason "short", "header" or "transaction".
+            PeerError: as `parse_key_reply`, or reason "transaction".
         """
-        if len(data) != 44:
-            raise PeerError("short" if len(data) < 44 else "header")
-        if not self._key_nonce or data[4:12] != self._key_nonce:
+        nonce, key = parse_key_reply(data)
+        if not self._key_nonce or nonce != self._key_nonce:
             raise PeerError("transaction", "a key nobody asked for")
-        key = data[12:44]
         if self.key is None:
             self._key_nonce = b""
             self._key_at = None
@@ -242,6 +240,9 @@ class Registration:
         if not isinstance(message, Registered | Refused | Roster):
             return
         standing = self.standings.get(message.community)
+        if standing is None and isinstance(message, Refused):
+            # The supernode could not read our certificate, so it does not know for which community it was.
+            standing = next((s for s in self.standings.values() if s.expects(message.request)), None)
         if standing is None:
             raise PeerError("unknown-community")
         match message:
@@ -360,22 +361,17 @@ class Registration:
     def _send_handshake(self, datagram: bytes, now: float) -> None:
         """Sends to every address that the name resolves to; the first that answers is used from then on."""
         self._handshake_sent = now
-        for address in self._all_addresses():
+        for address in self.addresses:
             self._context.send(datagram, Target(address.host, address.port))
         if self._link is not None and self._link.tries == 3 and self._key_at is None:
             self._ask_key(now)  # A supernode with another key does not answer at all: see which key it shows.
 
-    def _all_addresses(self) -> tuple[Address, ...]:
-        if self.address is None or self.address in self._addresses:
-            return self._addresses
-        return (self.address, *self._addresses)
-
     def _ask_key(self, now: float) -> None:
         if not self._key_nonce:
             self._key_nonce = self._context.random(8)
-        request = bytes((Kind.KEY_REQUEST, 0, 0, 0)) + self._key_nonce
-        for address in self._all_addresses():
-            self._context.send(request.ljust(KEY_REQUEST_BYTES, b"\0"), Target(address.host, address.port))
+        request = build_key_request(self._key_nonce)
+        for address in self.addresses:
+            self._context.send(request, Target(address.host, address.port))
         self._key_at = now + KEY_WAIT_S[min(self._key_tries, len(KEY_WAIT_S) - 1)]
         self._key_tries += 1
 
