@@ -269,3 +269,16 @@ def test_whatever_is_issued_verifies(
     certificate = verify_certificate(data, wall_time=start + length / 2, community=HOME.id, node=node)
     assert (certificate.name, certificate.addresses) == (name, tuple(addresses))
     assert (certificate.roles, certificate.groups) == (tuple(roles), tuple(groups))
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x1b[2Jb", "tab\t", "line\u2028", "turn\u202eround", "\ufeffmark", "soft\xadhyphen"]
+)
+def test_a_name_that_could_disturb_a_terminal_is_refused(name: str) -> None:
+    with pytest.raises((PeerError, UsageError)):
+        parse_certificate(issue(name=name))
+
+
+@pytest.mark.parametrize("name", ["büro", "東京", "a b", "\U0001fae8"])
+def test_a_name_in_any_script_is_fine_however_new_its_characters(name: str) -> None:
+    assert parse_certificate(issue(name=name)).name == name

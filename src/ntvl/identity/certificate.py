@@ -10,6 +10,7 @@ from the keys.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Annotated, Final
 
@@ -41,6 +42,13 @@ _Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _Word = Annotated[str, Meta(pattern=NAME_PATTERN)]
 _Cidr = Annotated[str, Meta(max_length=49)]
 _Seconds = Annotated[int, Meta(ge=0, le=0x7FFFFFFFFFFFFFFF)]
+
+
+_UNFIT: Final = re.compile(
+    "[\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+"""What a name may not contain: control and format characters, and spaces that look like another; a fixed list, so that
+every version of every reader refuses the same names."""
 
 
 class Certificate(msgspec.Struct, frozen=True, array_like=True):
@@ -197,7 +205,7 @@ def verify_certificate(
 
 
 def _check_fields(certificate: Certificate) -> None:
-    if not certificate.name.isprintable():
+    if _UNFIT.search(certificate.name):
         raise PeerError("format", "certificate name")
     if certificate.not_after < certificate.not_before:
         raise PeerError("format", "certificate validity")
@@ -210,6 +218,7 @@ def _check_fields(certificate: Certificate) -> None:
         if (
             str(interface) != text
             or "%" in text
+            or getattr(ip, "ipv4_mapped", None) is not None
             or ip.is_multicast
             or ip.is_unspecified
             or ip.is_loopback
