@@ -51,7 +51,8 @@ class Supernode:
 
     Attributes:
         heard: every message that opened, in order.
-        lease: the address that it grants, CIDR text.
+        lease: the address that it grants, CIDR text, and `relay_id` the id; by node address where `leases` and
+            `relay_ids` say so.
         refusals: (reason, detail) by community, instead of a registration.
         unknown: communities of which keepalive replies shall say that they are unknown.
         roster: what a RosterRequest is answered with.
@@ -69,6 +70,8 @@ class Supernode:
         self.heard: list[Message] = []
         self.lease = "10.77.0.5/16"
         self.relay_id = 10 * place + 1
+        self.leases: dict[Address, str] = {}
+        self.relay_ids: dict[Address, int] = {}
         self.refusals: dict[bytes, tuple[str, str]] = {}
         self.unknown: set[bytes] = set()
         self.observed: Address | None = None
@@ -91,7 +94,7 @@ class Supernode:
         """Starts, or starts anew with all sessions forgotten."""
         self._listener = Listener(self.key, self.random.randbytes, aes=True, load_limit_per_s=1000)
         self._channels: dict[int, Channel] = {}
-        self._source = Address("192.0.2.1", 1)
+        self._sources: dict[int, Address] = {}
 
     def count(self, kind: type) -> int:
         return sum(isinstance(message, kind) for message in self.heard)
@@ -140,7 +143,7 @@ class Supernode:
             return
         message = parse_message(channel.open(data))
         assert not isinstance(message, int)
-        self._source = source
+        self._sources[index] = source
         self.heard.append(message)
         answers = self.reply(message)
         for answer in self._usual(message, source) if answers is None else answers:
@@ -155,7 +158,7 @@ class Supernode:
                     reason, detail = self.refusals[community]
                     return [Refused(message.request, community, reason, detail, self.server_time())]
                 self.unknown.discard(community)
-                return [self.grant(message, observed)]
+                return [self.grant(message, source)]
             case Keepalive():
                 held = [c for c, _ in message.communities]
                 return [
@@ -177,26 +180,29 @@ class Supernode:
     def community_of(self, message: Register) -> bytes:
         return next(c.id for c in (COMMUNITY, OTHER_COMMUNITY) if c.id in message.certificate)
 
-    def grant(self, message: Register, observed: Address | None = None) -> Registered:
-        host, port = observed or self.observed or self._source
+    def grant(self, message: Register, source: Address) -> Registered:
+        host, port = self.observed or source
         community = self.community_of(message)
-        address = "" if message.lease == "none" else message.address if message.lease == "static" else self.lease
-        time = self.server_time()
-        return Registered(message.request, community, self.relay_id, address, host, port, self.version, time, 20.0)
+        lease = self.leases.get(source, self.lease)
+        address = "" if message.lease == "none" else message.address if message.lease == "static" else lease
+        relay_id, time = self.relay_ids.get(source, self.relay_id), self.server_time()
+        return Registered(message.request, community, relay_id, address, host, port, self.version, time, 20.0)
 
     @property
     def channel(self) -> Channel:
         """Returns the newest session's."""
         return next(reversed(self._channels.values()))
 
-    def say(self, *messages: Message) -> None:
-        """Sends messages under the newest session to where its node was heard last."""
+    def say(self, *messages: Message, to: Address | None = None) -> None:
+        """Sends messages under the newest session, or the newest of one node, to where it was heard last."""
+        index = next(i for i in reversed(self._channels) if to in (None, self._sources.get(i)))
         for message in messages:
-            self._send(self.channel.seal(build_message(message)), self._source)
+            self._send(self._channels[index].seal(build_message(message)), self._sources[index])
 
     def reset(self, index: int) -> None:
-        """Sends a RESET to where the node was heard last."""
-        self._send(bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4, "big"), self._source)
+        """Sends a RESET to where the newest session was heard last."""
+        source = self._sources[next(reversed(self._channels))]
+        self._send(bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4, "big"), source)
 
     def _send(self, data: bytes, to: Address) -> None:
         self.world.post(self.world.owner(to), data, Origin(self.address))

@@ -305,7 +305,7 @@ def test_the_supernode_says_how_often_within_reason() -> None:
         def reply(message: Message, supernode: Supernode = supernode, wish_s: float = wish_s) -> list[Message] | None:
             if not isinstance(message, Register):
                 return None
-            grant = supernode.grant(message)
+            grant = supernode.grant(message, HERE)
             return [Registered(*(getattr(grant, f) for f in grant.__struct_fields__[:-1]), wish_s)]
 
         supernode.reply = reply
