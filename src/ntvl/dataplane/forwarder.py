@@ -142,6 +142,7 @@ class Forwarder:
         device.table.add(peer, command.macs, pack_addresses(command.addresses), command.certified)
 
     def _remove_peer(self, peer: Peer) -> None:
+        self._hub.settle()
         for session in peer.sessions:
             self._hub.sessions.pop(session.receive_index, None)
         self._hub.pending.discard(peer)
@@ -207,6 +208,8 @@ class Forwarder:
 
     def poll_timeout(self) -> Wakeup | None:
         """Returns when to call `handle_timeout`, or None for not before something is handed in."""
+        if self._hub.notes:
+            self._hub.settle()
         run_at, report_at = self._inbound.due_at, self._hub.reporter.due_at
         at = min(run_at, report_at, self._hub.sweep_at)
         if at == NEVER:
@@ -215,6 +218,7 @@ class Forwarder:
 
     def handle_timeout(self, now: float) -> None:
         """Delivers what waits in vain for more, reports, and forgets what is old; early or late is harmless."""
+        self._hub.settle()
         self._inbound.close_runs(now)
         self._hub.reporter.handle_timeout(now)
         if self._hub.sweep_at <= now:

@@ -37,12 +37,12 @@ def check_sender(device: Device, peer: Peer, buffer: bytes, now: float) -> None:
             raise PeerError("header", "a group address as source")
         table.learn(source, peer, now)
     owners = table.address_owners
-    if not owners:
-        return
     ethertype = buffer[22:24]
     if ethertype == _IPV4:
         if owners.get(buffer[36:40], peer) is not peer:
             raise PeerError("address-claimed")
+        if owner is peer:
+            table.vouch(buffer[16:24] + buffer[36:40], peer)
     elif ethertype == _IPV6:
         if owners.get(buffer[32:48], peer) is not peer:
             raise PeerError("address-claimed")

@@ -9,10 +9,15 @@ from ntvl.dataplane.relay import RelayTable
 from ntvl.dataplane.reporter import Reporter
 from ntvl.dataplane.session import Session
 from ntvl.dataplane.train import Train
+from ntvl.wire.address import Address
 
-__all__ = ["NEVER", "Hub"]
+__all__ = ["NEVER", "Hub", "Note"]
 
 NEVER: Final = float("inf")
+
+
+Note = tuple[Peer, int, Address | None, int, float]
+"""Peer, bytes, sender's address (None: we sent), socket, and when."""
 
 
 class Hub:
@@ -22,15 +27,17 @@ class Hub:
         sessions: by receive index, with the peer.
         sends: trains for the network, in order.
         writes: (device, buffers of one frame) for the TAPs, in order.
+        notes: what single frames and datagrams have still to be counted for; see `settle`.
         sweep_at: when old things are next looked for.
     """
 
-    __slots__ = ("devices", "peers", "pending", "relay", "reporter", "sends", "sessions", "sweep_at", "writes")
+    __slots__ = ("devices", "notes", "peers", "pending", "relay", "reporter", "sends", "sessions", "sweep_at", "writes")
 
     def __init__(self) -> None:
         self.devices: dict[int, Device] = {}
         self.peers: dict[int, Peer] = {}
         self.sessions: dict[int, tuple[Session, Peer]] = {}
+        self.notes: list[Note] = []
         self.sends: deque[Train] = deque()
         self.writes: deque[tuple[int, list[bytes]]] = deque()
         self.pending = Pending()
@@ -41,3 +48,17 @@ class Hub:
     def sweep_by(self, at: float) -> None:
         """Has old things looked for at `at` at the latest."""
         self.sweep_at = min(self.sweep_at, at)
+
+    def settle(self) -> None:
+        """Does the counting that was put off until the frames were on their way."""
+        for peer, size, address, socket, now in self.notes:
+            if address is None:
+                peer.tx_bytes += size
+                peer.tx_packets += 1
+                peer.last_tx = now
+            else:
+                peer.rx_bytes += size
+                peer.rx_packets += 1
+                peer.note_path(address, socket, None, 1, now)
+            self.reporter.touch(peer, now)
+        self.notes.clear()

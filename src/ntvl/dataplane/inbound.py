@@ -22,7 +22,7 @@ from ntvl.wire.plaintext import (
     parse_bundle,
     parse_fragment,
 )
-from ntvl.wire.vnet import GSO_ECN, GSO_UDP, SUPER_BYTES_MAX, cut_super_frame
+from ntvl.wire.vnet import GSO_ECN, GSO_NONE, GSO_UDP, SUPER_BYTES_MAX, cut_super_frame
 
 __all__ = ["Inbound"]
 
@@ -30,6 +30,7 @@ _OVERHEAD_BYTES: Final = HEADER_BYTES + TAG_BYTES
 _DATA: Final = int(Kind.DATA)
 _RELAY: Final = int(Kind.RELAY)
 _DATA_START: Final = bytes((Kind.DATA, 0, 0, 0))
+_UNKNOWN: Final = (None, None)
 _CONTROL_KINDS: Final = frozenset(int(kind) for kind in Kind if kind not in (Kind.DATA, Kind.RELAY))
 
 
@@ -56,12 +57,12 @@ class Inbound:
         As `Outbound.handle_frame`: the common case, one frame from a peer in order and by certificate, is all here. For
         any other it returns None and queues what comes of it as `handle_train` does.
         """
-        if data.startswith(_DATA_START) and len(data) >= _OVERHEAD_BYTES:
-            session, peer = self._hub.sessions.get(int.from_bytes(data[4:8], "big"), (None, None))
-            if session is not None and peer is not None:
+        if len(data) >= _OVERHEAD_BYTES and data.startswith(_DATA_START):
+            session, peer = self._hub.sessions.get(int.from_bytes(data[4:8], "big"), _UNKNOWN)
+            if session is not None and peer is not None and session.confirmed:
                 window = session.window
                 number = int.from_bytes(data[8:16], "big")
-                if number == window.top + 1 and session.confirmed and not (peer.joiner and peer.joiner.is_open):
+                if number == window.top + 1 and not (peer.joiner is not None and peer.joiner.is_open):
                     try:
                         plain = session.decrypt(data[4:16], data[16:], None)
                     except InvalidTag:
@@ -69,20 +70,19 @@ class Inbound:
                         return None
                     window.seen[number & window.mask] = 1
                     window.top = number
-                    peer.rx_bytes += len(data)
-                    peer.rx_packets += 1
-                    peer.note_path(address, socket, None, 1, now)
-                    self._hub.reporter.touch(peer, now)
-                    if plain and plain[0] == FRAME and len(plain) > FRAME_BUFFER_MIN and plain[2] == 0:
-                        frame = plain[1:]
+                    self._hub.notes.append((peer, len(data), address, socket, now))
+                    if len(plain) <= FRAME_BUFFER_MIN or plain[0] != FRAME or plain[2] != GSO_NONE:
+                        self._deliver(peer, [plain], now)
+                        return None
+                    frame = plain[1:]
+                    device = peer.device
+                    if device.table.vouched.get(frame[16:24] + frame[36:40]) is not peer:
                         try:
-                            check_sender(peer.device, peer, frame, now)
+                            check_sender(device, peer, frame, now)
                         except PeerError as error:
                             self._count(error.reason)
                             return None
-                        return peer.device.handle, frame
-                    self._deliver(peer, [plain], now)
-                    return None
+                    return device.handle, frame
         self.handle_train(data, 0, socket, address, now)
         return None
 

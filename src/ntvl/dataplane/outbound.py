@@ -44,18 +44,10 @@ class Outbound:
                     way = peer.ways[0]
                     number = session.number.to_bytes(8, "big")
                     session.number += 1
-                    datagram = (
-                        way.prefix
-                        + session.header
-                        + number
-                        + session.encrypt(session.nonce + number, _FRAME_KIND + frame, None)
-                    )
-                    size = len(datagram)
-                    peer.tx_bytes += size - len(way.prefix)
-                    peer.tx_packets += 1
-                    peer.last_tx = now
-                    self._hub.reporter.touch(peer, now)
-                    return Train(way.socket, way.address, [datagram], size)
+                    sealed = session.encrypt(session.nonce + number, _FRAME_KIND + frame, None)
+                    datagram = way.prefix + session.header + number + sealed
+                    self._hub.notes.append((peer, HEADER_BYTES + len(sealed), None, 0, now))
+                    return Train(way.socket, way.address, [datagram], len(datagram))
         self.handle_frames(device, (frame,), now)
         return None
 

@@ -4,8 +4,9 @@ Frames keep their order. Small ones that are there at the same time share a data
 segments end, and what neither fits nor can be cut goes in fragments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from ntvl.dataplane.merger import MERGE_MIN, merge_udp
 from ntvl.dataplane.train import TrainBuilder
 from ntvl.errors import PeerError
 from ntvl.wire.header import PLAINTEXT_BYTES_MAX
@@ -25,14 +26,14 @@ class Packer:
     def __init__(self) -> None:
         self._run = 0
 
-    def pack(self, buffers: Iterable[bytes]) -> list[list[bytes]]:
+    def pack(self, buffers: Sequence[bytes]) -> list[list[bytes]]:
         """Returns the plaintexts for frames with virtio headers, in order, grouped so that each group makes one
         train.
         """
         builder = TrainBuilder()
         bundle: list[bytes] = []
         room = PLAINTEXT_BYTES_MAX - 1
-        for buffer in buffers:
+        for buffer in merge_udp(buffers) if len(buffers) >= MERGE_MIN else buffers:
             size = len(buffer)
             if size > FRAME_BUFFER_MAX:
                 if bundle:

@@ -10,7 +10,8 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from ntvl.dataplane.channel import CommandChannel, Dropped
@@ -20,15 +21,17 @@ from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
 from ntvl.dataplane.tap import Tap, open_tap
 from ntvl.dataplane.udp import SegmentSender, receive_train
 from ntvl.errors import UsageError
+from ntvl.wire.vnet import SUPER_BYTES_MAX
 
 __all__ = ["Pump"]
 
 BATCH_FRAMES: Final = 256
-BATCH_BYTES: Final = 32 * 1024
+LARGE_BYTES: Final = 16 * 1024
 BATCH_TRAINS: Final = 16
 BACKLOG_MAX: Final = 256
 _NEVER: Final = float("inf")
 _RETRY_S: Final = 0.02
+_EVENTS_MAX: Final = 16
 
 
 def _clock() -> float:
@@ -47,78 +50,84 @@ class Pump:
     def __init__(self, sockets: Sequence[socket.socket], channel: CommandChannel, *, relay: bool) -> None:
         self._forwarder = Forwarder(relay=relay)
         self._channel = channel
-        self._sockets = {sock.fileno(): sock for sock in sockets}
-        self._taps: dict[int, tuple[int, Tap]] = {}
-        self._tap_of: dict[int, Tap] = {}
+        self._sockets = list(sockets)
+        self._taps: dict[int, Tap] = {}
         senders = {sock.family: SegmentSender(sock) for sock in reversed(sockets)}
         self._sender4 = senders.get(socket.AF_INET)
         self._sender6 = senders.get(socket.AF_INET6)
-        self._answering: set[Tap] = set()
+        self._answering: dict[int, Tap] = {}
         self._is_quiet = True
+        self._moved = False
         self._warm_until = -_NEVER
         self._rehearsal: Rehearsal | None = None
         self._backlog: deque[Train] = deque()
+        self._ended = False
         self._epoll = select.epoll()
-        for descriptor in (*self._sockets, channel.fileno()):
-            self._epoll.register(descriptor, select.EPOLLIN)
+        self._handlers: dict[int, Callable[[float], None]] = {}
+        self._add(channel, self._read_channel)
+        for sock in self._sockets:
+            self._add(sock, partial(self._read_udp, sock))
 
     def run(self) -> None:
         """Runs until the channel ends; then every TAP is gone."""
-        forwarder, poll = self._forwarder, self._epoll.poll
-        control = self._channel.fileno()
+        forwarder, poll, handlers = self._forwarder, self._epoll.poll, self._handlers
+        sched_yield = os.sched_yield
         now = _clock()
         try:
-            while True:
+            while not self._ended:
                 wakeup = forwarder.poll_timeout()
                 wait = _NEVER if wakeup is None else wakeup.at - now
                 if self._channel.has_backlog or self._backlog:
                     wait = min(wait, _RETRY_S)
                 if self._warm_until > now:
                     wait = min(wait, REHEARSAL_S)
-                ready = poll(None if wait == _NEVER else max(wait, 0.0))
+                ready = poll(None if wait == _NEVER else max(wait, 0.0), _EVENTS_MAX)
                 now = _clock()
-                if not ready and self._rehearsal is not None and self._warm_until > now:
+                for descriptor, _ in ready:
+                    handler = handlers.get(descriptor)
+                    if handler is not None:
+                        handler(now)
+                if self._moved and self._is_quiet:
+                    # Whoever waited for this frame may well wait for this processor, too: first they, then the books.
+                    sched_yield()
+                if self._moved:
+                    self._moved = False
+                    self._warm_until = now + WARM_S
+                elif not ready and self._warm_until > now and self._rehearsal is not None:
                     self._rehearse(self._rehearsal, now)
                 if self._backlog:
                     self._retry()
-                for descriptor, _ in ready:
-                    if descriptor in self._taps:
-                        self._warm_until = now + WARM_S
-                        if not self._backlog:
-                            self._read_tap(descriptor, now)
-                    elif descriptor in self._sockets:
-                        self._warm_until = now + WARM_S
-                        self._read_udp(descriptor, now)
-                    elif descriptor == control:
-                        commands = self._channel.receive()
-                        if commands is None:
-                            return
-                        self._apply(commands, now)
                 if wakeup is not None and wakeup.at <= now:
                     forwarder.handle_timeout(now)
                     self._write_out()
                 self._report()
         finally:
-            for _, tap in self._taps.values():
+            for tap in self._taps.values():
                 tap.close()
 
-    def _read_tap(self, descriptor: int, now: float) -> None:
-        handle, tap = self._taps[descriptor]
-        read = tap.read
+    def _read_channel(self, now: float) -> None:
+        commands = self._channel.receive()
+        if commands is None:
+            self._ended = True
+        else:
+            self._apply(commands, now)
+
+    def _read_tap(self, handle: int, tap: Tap, now: float) -> None:
+        read, descriptor = os.read, tap.descriptor
         frames: list[bytes] = []
-        size = 0
         try:
             if self._is_quiet:
                 # Nothing to share a datagram with, most likely: what is alone goes at once, then more is looked for.
-                train = self._forwarder.handle_frame(handle, read(), now)
+                train = self._forwarder.handle_frame(handle, read(descriptor, SUPER_BYTES_MAX), now)
                 if train is not None:
                     self._send(train)
                 else:
                     self._send_out()
-            while size < BATCH_BYTES and len(frames) < BATCH_FRAMES:
-                frame = read()
+            for _ in range(BATCH_FRAMES):
+                frame = read(descriptor, SUPER_BYTES_MAX)
                 frames.append(frame)
-                size += len(frame)
+                if len(frame) > LARGE_BYTES:
+                    break
         except BlockingIOError:
             pass
         except OSError as error:
@@ -129,8 +138,7 @@ class Pump:
             self._forwarder.handle_frames(handle, frames, now)
             self._send_out()
 
-    def _read_udp(self, descriptor: int, now: float) -> None:
-        sock = self._sockets[descriptor]
+    def _read_udp(self, sock: socket.socket, now: float) -> None:
         forwarder = self._forwarder
         try:
             for _ in range(BATCH_TRAINS):
@@ -153,18 +161,19 @@ class Pump:
             pass  # An error that an earlier datagram caused; says nothing of those that wait.
         if not self._backlog:
             # The kernel often answers within the write: an acknowledgement, an echo.
-            for tap in self._answering:
-                self._read_tap(tap.descriptor, now)
+            for handle, tap in self._answering.items():
+                self._read_tap(handle, tap, now)
         self._answering.clear()
 
     def _write(self, device: int, frame: bytes) -> None:
-        tap = self._tap_of.get(device)
+        tap = self._taps.get(device)
         try:
             if tap is None:
                 self._forwarder.count("write-failed")
             else:
                 os.write(tap.descriptor, frame)
-                self._answering.add(tap)
+                self._answering[device] = tap
+                self._moved = True
         except OSError:
             self._forwarder.count("write-failed")
 
@@ -186,6 +195,7 @@ class Pump:
         except BlockingIOError:
             self._wait(train)
             return
+        self._moved = True
         if refused:
             self._forwarder.count("send-failed", refused)
 
@@ -209,27 +219,32 @@ class Pump:
         self._watch(select.EPOLLIN, select.EPOLLIN)
 
     def _watch(self, sockets: int, taps: int) -> None:
-        for descriptor in self._sockets:
-            self._epoll.modify(descriptor, sockets)
-        for descriptor in self._taps:
-            self._epoll.modify(descriptor, taps)
+        for sock in self._sockets:
+            self._epoll.modify(sock, sockets)
+        for tap in self._taps.values():
+            self._epoll.modify(tap, taps)
 
     def _write_out(self) -> None:
-        poll_write, tap_of = self._forwarder.poll_write, self._tap_of
+        poll_write, taps = self._forwarder.poll_write, self._taps
         while (write := poll_write()) is not None:
             device, buffers = write
             if len(buffers) == 1:
                 self._write(device, buffers[0])
                 continue
-            tap = tap_of.get(device)
+            tap = taps.get(device)
             try:
                 if tap is None:
                     self._forwarder.count("write-failed")
                 else:
                     os.writev(tap.descriptor, buffers)
-                    self._answering.add(tap)
+                    self._answering[device] = tap
+                    self._moved = True
             except OSError:
                 self._forwarder.count("write-failed")
+
+    def _add(self, source: "CommandChannel | socket.socket | Tap", handler: Callable[[float], None]) -> None:
+        self._handlers[source.fileno()] = handler
+        self._epoll.register(source, select.EPOLLIN)
 
     def _apply(self, commands: Sequence[Command | Dropped], now: float) -> None:
         forwarder = self._forwarder
@@ -249,33 +264,32 @@ class Pump:
         self._send_out()
 
     def _open(self, command: OpenDevice) -> None:
-        tap = self._tap_of.get(command.device)
+        tap = self._taps.get(command.device)
         if tap is None:
             try:
                 tap = open_tap(command.name, command.mac, command.mtu)
             except UsageError as error:
                 self._forwarder.close_device(command.device, str(error))
                 return
-            self._tap_of[command.device] = tap
-            self._taps[tap.descriptor] = (command.device, tap)
-            self._epoll.register(tap.descriptor, select.EPOLLIN)
+            self._taps[command.device] = tap
+            self._add(tap, partial(self._read_tap, command.device, tap))
         self._forwarder.open_device(command, tap.name, tap.offloads, writes_uso="uso" in tap.offloads)
 
     def _lose(self, handle: int, reason: str) -> None:
-        tap = self._tap_of.pop(handle, None)
+        tap = self._taps.pop(handle, None)
         if tap is not None:
             self._epoll.unregister(tap.descriptor)
-            del self._taps[tap.descriptor]
+            del self._handlers[tap.descriptor]
             tap.close()
         self._forwarder.close_device(handle, reason)
 
     def _rehearse(self, rehearsal: Rehearsal, now: float) -> None:
         rehearsal.step(now)
         try:
-            for descriptor in self._sockets:
-                self._read_udp(descriptor, now)
-            for descriptor in tuple(self._taps):
-                self._read_tap(descriptor, now)
+            for sock in self._sockets:
+                self._read_udp(sock, now)
+            for handle, tap in tuple(self._taps.items()):
+                self._read_tap(handle, tap, now)
         except OSError:
             pass
 

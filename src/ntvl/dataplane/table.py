@@ -17,6 +17,7 @@ __all__ = ["LEARNED_AGE_S", "LEARNED_MAX", "MOVES_MAX", "MOVES_WITHIN_S", "Table
 
 LEARNED_AGE_S: Final = 300.0
 LEARNED_MAX: Final = 4096
+VOUCHED_MAX: Final = 1024
 MOVES_MAX: Final = 5
 """So often a learned MAC may change its peer within `MOVES_WITHIN_S`; after that it stays where it is."""
 MOVES_WITHIN_S: Final = 60.0
@@ -42,21 +43,24 @@ class Table(Generic[P]):
         owners: the peer that a MAC is certified for, None for our own.
         address_owners: the same for binary addresses.
         resolvers: whom to ask for an address, certified or claimed.
+        vouched: the peer for which a source MAC, ethertype and IPv4 source address (12 bytes) have passed all checks.
     """
 
-    __slots__ = ("_learned", "_learned_from", "_noted", "address_owners", "owners", "resolvers", "routes")
+    __slots__ = ("_learned", "_learned_from", "_noted", "address_owners", "owners", "resolvers", "routes", "vouched")
 
     def __init__(self, mac: bytes) -> None:
         self.routes: dict[bytes, P] = {}
         self.owners: dict[bytes, P | None] = {mac: None}
         self.address_owners: dict[bytes, P | None] = {}
         self.resolvers: dict[bytes, P] = {}
+        self.vouched: dict[bytes, P] = {}
         self._noted: dict[P, tuple[list[bytes], list[bytes]]] = {}
         self._learned: dict[bytes, _Learned[P]] = {}
         self._learned_from: dict[P, int] = {}
 
     def set_own_addresses(self, addresses: Iterable[bytes]) -> None:
         """Replaces what is known of our own addresses; they outrank any member's certificate."""
+        self.vouched.clear()
         for address in [address for address, owner in self.address_owners.items() if owner is None]:
             del self.address_owners[address]
         for address in addresses:
@@ -68,6 +72,7 @@ class Table(Generic[P]):
         What is ours or certified for another peer stays so; a claim does not displace an earlier claim.
         """
         self._strike(peer)
+        self.vouched.clear()
         macs, addresses = list(macs), list(addresses)
         self._noted[peer] = (macs, addresses)
         for mac in macs:
@@ -89,6 +94,7 @@ class Table(Generic[P]):
     def remove(self, peer: P) -> None:
         """Forgets what is noted of a peer and what was learned from it."""
         self._strike(peer)
+        self.vouched.clear()
         if self._learned_from.get(peer):
             for mac in [mac for mac, entry in self._learned.items() if entry.peer is peer]:
                 self.forget(mac)
@@ -120,6 +126,12 @@ class Table(Generic[P]):
         self._learned_from[peer] = count + 1
         self._learned[mac] = _Learned(peer, now)
         self.routes[mac] = peer
+
+    def vouch(self, source: bytes, peer: P) -> None:
+        """Remembers that a certified source has passed all checks, until the table changes."""
+        if len(self.vouched) >= VOUCHED_MAX:
+            self.vouched.clear()
+        self.vouched[source] = peer
 
     def forget(self, mac: bytes) -> None:
         """Unlearns a MAC, if it was learned: it has shown up on our side."""

@@ -14,7 +14,7 @@ import struct
 from typing import Final
 
 from ntvl.errors import UsageError
-from ntvl.wire.vnet import SUPER_BYTES_MAX, VNET_BYTES
+from ntvl.wire.vnet import VNET_BYTES
 
 __all__ = ["GSO_MAX_BYTES", "TUN_PATH", "Tap", "check_tap", "open_tap"]
 
@@ -64,10 +64,6 @@ class Tap:
     def fileno(self) -> int:
         """Returns the non-blocking descriptor: a read gives one virtio header and frame, a write takes one."""
         return self.descriptor
-
-    def read(self) -> bytes:
-        """Returns virtio header and frame; BlockingIOError where none waits."""
-        return os.read(self.descriptor, SUPER_BYTES_MAX)
 
     def close(self) -> None:
         """Removes the device."""

@@ -32,10 +32,12 @@ __all__ = [
     "VNET_BYTES",
     "SuperFrame",
     "build_part",
+    "build_udp_super_frame",
     "checksum",
     "cut_super_frame",
     "parse_super_frame",
     "pseudo_checksum",
+    "udp_payload_start",
 ]
 
 VNET: Final = struct.Struct("<BBHHHH")
@@ -60,6 +62,8 @@ SEGMENTS_MAX: Final = 4096
 _HEADERS_MAX: Final = 256
 _TCP: Final = 6
 _UDP: Final = 17
+_IPV4_PLAIN: Final = b"\x08\x00\x45"
+_IPV6_PLAIN: Final = b"\x86\xdd"
 _FIN_PSH: Final = 0x09
 _CWR: Final = 0x80
 
@@ -174,6 +178,45 @@ def cut_super_frame(buffer: bytes | memoryview) -> list[bytes]:
         start = layout.payload + offset
         frames.append(build_part(buffer, layout, offset, size) + bytes(buffer[start : start + size]))
     return frames
+
+
+def udp_payload_start(buffer: bytes) -> int:
+    """Returns where the payload of a plain UDP packet starts (52 for IPv4, 72 for IPv6), or 0 for any other frame.
+
+    Plain is: no VLAN tag, no IP options, no fragment nor allowed to become one, payload that is not empty, nothing
+    behind it, and a checksum that is still to be filled in.
+    """
+    flags, gso_type, _, _, csum_start, csum_offset = VNET.unpack_from(buffer)
+    if flags != NEEDS_CSUM or gso_type != GSO_NONE or csum_offset != 6:
+        return 0
+    size = len(buffer)
+    if buffer.startswith(_IPV4_PLAIN, 22) and csum_start == 34 and size > 52:
+        if buffer[30:32] == b"\x40\x00" and buffer[33] == _UDP and size - 24 == buffer[26] << 8 | buffer[27]:
+            return 52 if size - 44 == buffer[48] << 8 | buffer[49] else 0
+    elif buffer.startswith(_IPV6_PLAIN, 22) and csum_start == 54 and size > 72 and buffer[30] == _UDP:
+        length = size - 64
+        return 72 if length == buffer[28] << 8 | buffer[29] == buffer[68] << 8 | buffer[69] else 0
+    return 0
+
+
+def build_udp_super_frame(first: bytes, start: int, payload: bytes) -> bytes:
+    """Returns the super-frame that stands for plain UDP packets with equal headers and equally long payloads.
+
+    Args:
+        first: the first packet; `start` is its `udp_payload_start`, which is not 0.
+        payload: the payloads of all of them, in order.
+    """
+    length = 8 + len(payload)
+    vnet = VNET.pack(NEEDS_CSUM, GSO_UDP, start - VNET_BYTES, len(first) - start, start - 8 - VNET_BYTES, 6)
+    if start == 52:
+        head = first[24:26] + struct.pack("!H", 20 + length) + first[28:34] + b"\0\0" + first[36:44]
+        ip = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        addresses = first[36:44]
+    else:
+        ip = first[24:28] + struct.pack("!H", length) + first[30:64]
+        addresses = first[32:64]
+    udp = first[start - 8 : start - 4] + struct.pack("!HH", length, pseudo_checksum(addresses, _UDP, length))
+    return b"".join((vnet, first[10:24], ip, udp, payload))
 
 
 def checksum(data: bytes | bytearray | memoryview) -> int:
