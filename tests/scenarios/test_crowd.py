@@ -61,3 +61,19 @@ def test_a_community_of_thirty_in_bad_weather_ends_complete() -> None:
     net.run(20.0)
     heard = [node.name for node in net.nodes[1:] if any(d.data == b"to all" for d in node.station.datagrams)]
     assert len(heard) >= 26
+
+
+def test_a_newcomer_to_a_crowd_talks_at_once() -> None:
+    net = Net(seed=3)
+    net.supernode()
+    for _ in range(60):
+        net.node()
+    net.join()
+    newcomer = net.node(behind="eim-apdf")
+    net.run_until(lambda: bool(newcomer.ipv4), 2.0)
+    # Its host announces itself to all by broadcast, as kernels do, so it shakes hands with all sixty.
+    net.run(1.0)
+    for node in net.nodes[:5]:
+        rtt_s = net.ping(newcomer, node)
+        assert rtt_s is not None
+        assert rtt_s < 0.3

@@ -1,7 +1,5 @@
 """It is an Ethernet: everything goes through it, and nobody speaks in another's name."""
 
-import pytest
-
 from ntvl.identity.keys import derive_mac
 from ntvl.proto.settings import CommunitySettings
 from ntvl.sim.net import Net, community
@@ -118,11 +116,37 @@ def test_an_address_is_static_when_told_and_refused_when_taken() -> None:
     assert net.ping(d, a) is not None
 
 
-@pytest.mark.parametrize("lease", ["none"])
-def test_without_lease_a_node_has_no_ipv4_address_and_still_carries_frames(lease: str) -> None:
+def test_a_node_with_another_subnet_than_its_community_is_told_so() -> None:
+    net = Net(seed=9)
+    net.supernode()
+    home = community("home", "a secret for simulations")
+    a = net.node()
+    net.run(2.0)
+    b = net.node(communities=[CommunitySettings(home, 0, "ntvl0", subnet="10.99.0.0/16")])
+    net.run(5.0)
+    assert "subnet-differs" in b.notices() or (b.failed is not None and b.failed.code == "subnet-differs")
+    assert a.ipv4.startswith("10.77.")
+
+
+def test_a_large_frame_arrives_whole_over_relay_and_direct() -> None:
+    net = Net(seed=10)
+    net.supernode()
+    a, b = net.node(behind="eim-apdf"), net.node(behind="eim-apdf")
+    net.join()
+    jumbo = bytes(range(256)) * 35
+    for direct in (False, True):
+        if direct:
+            net.run_until(lambda: net.is_direct(a, b), 5.0)
+        b.station.frames.clear()
+        a.station.send_frame(b.station.mac, 0x88B5, jumbo)
+        net.run(1.0)
+        assert [f[14:] for f in b.station.frames if f[12:14] == b"\x88\xb5"] == [jumbo]
+
+
+def test_without_lease_a_node_has_no_ipv4_address_and_still_carries_frames() -> None:
     net = Net(seed=8)
     net.supernode()
-    a, b = net.node(lease=lease), net.node()
+    a, b = net.node(lease="none"), net.node()
     net.run(3.0)
     assert a.ipv4 == ""
     a.station.send_frame(BROADCAST, 0x0800, b"dhcp discover")

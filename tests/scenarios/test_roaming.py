@@ -83,6 +83,23 @@ def test_a_rebooted_nat_with_new_mappings(new_address: bool, busy: bool) -> None
     net.run_until(lambda: net.is_direct(a, b) and net.path(b, a).remote != before, 30.0, "direct by the new mapping")
 
 
+@pytest.mark.parametrize("new_address", [False, True])
+def test_a_rebooted_nat_under_a_relayed_pair(new_address: bool) -> None:
+    net, a, b = talking(9, left="apdm-random", right="cgn")
+    net.run(60.0)
+    net.reboot_nat(a, new_address=new_address)
+    net.reboot_nat(b, new_address=new_address)
+    assert stream_until_back(net, a, b) < BACK_S
+
+
+def test_a_quiet_pair_whose_nats_reboot_is_reached_again_within_a_keepalive() -> None:
+    net, a, b = talking(10)
+    net.reboot_nat(a)
+    net.reboot_nat(b)
+    net.run(25.0)
+    assert net.ping(a, b, limit_s=0.5) is not None
+
+
 @pytest.mark.parametrize("kind", ["eim-apdf", "apdm-random"])
 def test_a_laptop_suspended_for_an_hour_goes_on_within_seconds(kind: str) -> None:
     net, a, b = talking(5, left=kind)
