@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ntvl.errors import PeerError
+from ntvl.identity.certificate import parse_certificate
 from ntvl.identity.community import Community
 from ntvl.identity.keys import NodeKey
 from ntvl.identity.url import SupernodeUrl
@@ -178,7 +179,7 @@ class Supernode:
                 return []
 
     def community_of(self, message: Register) -> bytes:
-        return next(c.id for c in (COMMUNITY, OTHER_COMMUNITY) if c.id in message.certificate)
+        return parse_certificate(message.certificate).community
 
     def grant(self, message: Register, source: Address) -> Registered:
         host, port = self.observed or source

@@ -540,7 +540,7 @@ def test_a_key_that_nobody_asked_for_is_not_learned() -> None:
         here.handle_datagram(data, Origin(supernode.address), world.now)
     assert here.registration.key is None
     assert here.context.drops == {"transaction": 2}
-    for size, reason in ((43, "short"), (45, "header"), (4, "short")):
+    for size, reason in ((43, "short"), (45, "long"), (4, "short")):
         here.handle_datagram(bytes((Kind.KEY_REPLY,)).ljust(size, b"\0"), Origin(supernode.address), world.now)
         assert here.context.drops[reason] >= 1
 

@@ -1,0 +1,977 @@
+import json
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tests.proto.scripted import COMMUNITY, OTHER_COMMUNITY, WALL, Supernode, World, member, settings
+
+from ntvl.dataplane.interface import (
+    Activity,
+    AddPeer,
+    Command,
+    ControlDatagram,
+    Counters,
+    DeviceClosed,
+    DeviceOpened,
+    InstallSession,
+    OpenDevice,
+    RemovePeer,
+    SetAddresses,
+    SetPath,
+    UnknownSender,
+    Wanted,
+)
+from ntvl.errors import REASONS
+from ntvl.identity.certificate import issue_certificate
+from ntvl.identity.community import Community
+from ntvl.identity.keys import NodeKey, derive_ipv6, derive_mac, format_key
+from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.events import (
+    AddressAssigned,
+    Failed,
+    NodeEvent,
+    Notice,
+    PathChanged,
+    PeerGone,
+    PeerSeen,
+    PingReply,
+    SupernodeState,
+)
+from ntvl.proto.handshake import Initiation
+from ntvl.proto.machine import Wakeup
+from ntvl.proto.node import Node
+from ntvl.wire.address import Address, Origin, Relay, Transmit
+from ntvl.wire.control import Bye, KeepaliveReply, Leave, Register, Roster, build_message
+from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, build_header
+from ntvl.wire.stun import StunClass, build_binding_error, build_binding_request, build_binding_response, parse_stun
+
+ANN, BOB = Address("198.51.100.1", 4000), Address("198.51.100.2", 4000)
+EVE = Address("192.0.2.66", 6666)
+DAY_S = 86400.0
+
+
+class Home:
+    """Is a node with a data plane that only takes notes."""
+
+    def __init__(
+        self,
+        world: World,
+        at: Address = ANN,
+        *,
+        name: str = "ann",
+        start: bool = True,
+        skew_s: float = 0.0,
+        random_bytes: Callable[[int], bytes] | None = None,
+        **choices: object,
+    ) -> None:
+        self.world = world
+        self.at = at
+        self.skew_s = skew_s
+        self.settings = settings(world, name=name, **choices)  # type: ignore[arg-type]
+        self.node = Node(
+            self.settings, random=random_bytes or random.Random(f"node of {name}").randbytes, wall=self.wall
+        )
+        self.commands: list[Command] = []
+        self.events: list[NodeEvent] = []
+        world.machines[at] = self
+        if start:
+            self.start()
+
+    def wall(self) -> float:
+        return self.world.wall() + self.skew_s
+
+    def start(self) -> None:
+        now = self.world.now
+        self.node.handle_interfaces([self.at.host], now)
+        for via, supernode in enumerate(self.world.supernodes):
+            self.node.handle_supernode_address(via, [supernode.address], now)
+
+    @property
+    def key(self) -> bytes:
+        return self.settings.key.public
+
+    # --- a machine of the world ---
+
+    def handle_datagram(self, data: bytes, origin: Origin, now: float) -> None:
+        self.node.handle_datagram(data, origin, now)
+
+    def handle_timeout(self, now: float) -> None:
+        self.node.handle_timeout(now)
+
+    def poll_timeout(self) -> Wakeup | None:
+        return self.node.poll_timeout()
+
+    def poll_transmit(self) -> Transmit | None:
+        while (command := self.node.poll_command()) is not None:
+            self.commands.append(command)
+        while (event := self.node.poll_event()) is not None:
+            self.events.append(event)
+        return self.node.poll_transmit()
+
+    # --- what a test does and asks ---
+
+    def hear(self, data: bytes, origin: Address | Origin = EVE) -> None:
+        """Hands in a datagram, and passes on what comes of it."""
+        origin = origin if isinstance(origin, Origin) else Origin(origin)
+        self.node.handle_datagram(data, origin, self.world.now)
+        self.world.flush()
+
+    def said(self, kind: type) -> list[NodeEvent]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def told(self, kind: type) -> list[Command]:
+        return [command for command in self.commands if isinstance(command, kind)]
+
+    def handle_of(self, key: bytes) -> int:
+        mac = derive_mac(COMMUNITY.id, key)
+        return next(c.peer for c in self.commands if isinstance(c, AddPeer) and mac in c.macs)
+
+    def want(self, key: bytes) -> None:
+        self.node.handle_plane_event(Wanted(self.handle_of(key)), self.world.now)
+        self.world.flush()
+
+    def status(self) -> dict[str, object]:
+        return self.node.status(self.world.now)
+
+    @property
+    def drops(self) -> dict[str, int]:
+        return self.status()["drops"]  # type: ignore[return-value]
+
+    def peer(self, key: bytes) -> dict[str, object]:
+        peers = self.status()["communities"][0]["peers"]  # type: ignore[index]
+        return next(p for p in peers if p["id"] == format_key(key))
+
+    def supernode(self, via: int = 0) -> dict[str, object]:
+        return self.status()["supernodes"][via]  # type: ignore[index]
+
+
+def alone(**choices: object) -> tuple[World, Supernode, Home]:
+    """Returns a registered node."""
+    world = World()
+    home = Home(world, **choices)  # type: ignore[arg-type]
+    world.run(1.0)
+    return world, world.supernodes[0], home
+
+
+def pair(*, supernodes: int = 1, **choices: object) -> tuple[World, Home, Home]:
+    """Returns two registered nodes that know each other from the roster."""
+    world = World(supernodes=supernodes)
+    for supernode in world.supernodes:
+        supernode.relay_ids = {ANN: 71, BOB: 72}
+        supernode.leases = {ANN: "10.77.0.1/16", BOB: "10.77.0.2/16"}
+        supernode.version = 500
+    ann, bob = Home(world, ANN, name="ann"), Home(world, BOB, name="bob", **choices)  # type: ignore[arg-type]
+    members = (member(ann.key, 71, "ann", "10.77.0.1/16"), member(bob.key, 72, "bob", "10.77.0.2/16"))
+    for supernode in world.supernodes:
+        supernode.members = {71: ann, 72: bob}
+        supernode.roster = lambda request: [] if request.since == 500 else [Roster(COMMUNITY.id, 0, 500, members)]
+    world.run(6.0)
+    assert (ann.supernode()["state"], bob.supernode()["state"]) == ("registered", "registered")
+    return world, ann, bob
+
+
+def together(**choices: object) -> tuple[World, Home, Home]:
+    """Returns two nodes with a direct path."""
+    world, ann, bob = pair(**choices)
+    ann.want(bob.key)
+    assert world.run(2.0, until=lambda: ann.peer(bob.key)["path"] == bob.peer(ann.key)["path"] == "direct")
+    world.run(0.5)
+    return world, ann, bob
+
+
+def initiation_to(
+    home: Home,
+    key: NodeKey,
+    *,
+    psk: bytes | None = COMMUNITY.psk,
+    community: Community = COMMUNITY,
+    payload: bytes | None = None,
+    not_before_s: float = -3600.0,
+    not_after_s: float = DAY_S,
+    node: bytes | None = None,
+) -> Initiation:
+    """Returns a handshake of a node that only the test plays."""
+    if payload is None:
+        wall = home.world.wall()
+        payload = issue_certificate(
+            community,
+            node=node or key.public,
+            name="eve",
+            addresses=("10.77.0.66/16",),
+            not_before=int(wall + not_before_s),
+            not_after=int(wall + not_after_s),
+        )
+    chance = random.Random(key.public).randbytes
+    return Initiation(key, home.key, psk=psk, payload=payload, aes=True, index=77, random=chance)
+
+
+def sent_to(world: World, address: Address, kind: int) -> list[bytes]:
+    return [t.data for _, _, t in world.sent if t.address == address and t.data[0] == kind]
+
+
+EVES_KEY = NodeKey.from_bytes(bytes(range(7, 39)))
+
+
+# --- starting and ending ---
+
+
+def test_at_the_start_a_device_is_opened_for_each_community() -> None:
+    _, _, home = alone(communities=(COMMUNITY, OTHER_COMMUNITY))
+    assert home.told(OpenDevice) == [
+        OpenDevice(0, "ntvl0", derive_mac(COMMUNITY.id, home.key), 1360),
+        OpenDevice(1, "ntvl1", derive_mac(OTHER_COMMUNITY.id, home.key), 1360),
+    ]
+
+
+def test_a_leased_address_is_assigned_with_the_derived_ipv6_one_and_guarded() -> None:
+    _, _, home = alone()
+    ipv6 = derive_ipv6(COMMUNITY.id, derive_mac(COMMUNITY.id, home.key))
+    assert home.said(AddressAssigned) == [AddressAssigned(0, ("10.77.0.5/16", ipv6))]
+    assert home.told(SetAddresses) == [SetAddresses(0, ("10.77.0.5", ipv6.split("/")[0]))]
+
+
+@pytest.mark.parametrize(("lease", "address", "count"), [("static", "10.77.3.4/16", 2), ("none", "", 1)])
+def test_an_address_that_needs_no_lease_is_assigned_before_any_supernode_answers(
+    lease: str, address: str, count: int
+) -> None:
+    world = World()
+    home = Home(world, start=False, lease=lease, address=address)
+    world.flush()
+    (assigned,) = home.said(AddressAssigned)
+    assert len(assigned.addresses) == count
+    assert assigned.addresses[0] == address or not address
+
+
+def test_a_device_that_comes_late_gets_its_addresses_then() -> None:
+    world, _, home = alone()
+    home.node.handle_plane_event(DeviceOpened(0, "tap7", ("csum",)), world.now)
+    world.flush()
+    assert len(home.said(AddressAssigned)) == 2
+    assert home.status()["communities"][0]["device"] == "tap7"  # type: ignore[index]
+    home.node.handle_plane_event(DeviceClosed(0, "gone"), world.now)
+
+
+@pytest.mark.parametrize("lease", ["8.8.8.8/0", "198.51.100.7/1", "10.99.0.5/16", "10.77.0.5", "garbage", "fd00::1/64"])
+def test_a_lease_that_would_turn_the_machines_routing_around_is_refused_in_words(lease: str) -> None:
+    world = World()
+    world.supernodes[0].lease = lease
+    home = Home(world)
+    world.run(2.0)
+    assert home.said(AddressAssigned) == []
+    (notice,) = home.said(Notice)
+    assert (notice.level, notice.code) == ("error", "address-outside")
+    assert lease in notice.text
+    assert home.drops == {"address-outside": 1}
+    assert home.supernode()["state"] == "registered"
+
+
+def test_closing_says_goodbye_to_peers_and_supernodes_and_nothing_more() -> None:
+    world, ann, bob = together()
+    supernode = world.supernodes[0]
+    ann.node.close(world.now)
+    world.run(0.5)
+    assert supernode.count(Leave) == 1
+    assert bob.peer(ann.key)["path"] == "none"
+    since = world.now
+    world.run(120.0)
+    assert [source for at, source, _ in world.sent if at > since and source == ANN] == []
+
+
+# --- members ---
+
+
+def test_members_of_the_roster_are_seen_and_claimed_but_not_ourselves() -> None:
+    _, ann, bob = pair()
+    assert ann.said(PeerSeen) == [PeerSeen("lan", bob.key, "bob")]
+    (claim,) = ann.told(AddPeer)
+    assert (claim.addresses, claim.certified) == (("10.77.0.2",), False)
+    assert ann.peer(bob.key)["path"] == "none"
+    assert ann.told(SetPath) == []
+
+
+def test_a_member_that_leaves_is_gone() -> None:
+    world, ann, bob = pair()
+    handle = ann.handle_of(bob.key)
+    world.supernodes[0].say(Roster(COMMUNITY.id, 500, 501, (), (bob.key,)), to=ANN)
+    world.run(0.1)
+    assert ann.said(PeerGone) == [PeerGone("lan", bob.key, "bob")]
+    assert ann.told(RemovePeer) == [RemovePeer(handle)]
+    assert ann.status()["communities"][0]["peers"] == []  # type: ignore[index]
+    ann.node.handle_plane_event(Wanted(handle), world.now)
+    ann.node.handle_plane_event(Activity(handle, 1, 1, 1, 1, world.now, 1, ()), world.now)
+
+
+def test_a_member_that_left_and_comes_again_has_another_handle() -> None:
+    world, ann, bob = pair()
+    supernode = world.supernodes[0]
+    first = ann.handle_of(bob.key)
+    supernode.say(Roster(COMMUNITY.id, 500, 501, (), (bob.key,)), to=ANN)
+    world.run(0.1)
+    supernode.say(Roster(COMMUNITY.id, 501, 502, (member(bob.key, 72, "bob"),)), to=ANN)
+    world.run(0.1)
+    handles = {c.peer for c in ann.told(AddPeer)}
+    assert len(handles) == 2
+    assert first in handles
+
+
+def test_a_supernode_that_started_anew_tells_who_is_there_now() -> None:
+    world, supernode, home = alone()
+    bob, eve = member(bytes(range(32)), 8, "bob"), member(bytes(range(1, 33)), 9, "eve")
+    supernode.version = 500
+    supernode.roster = lambda request: [Roster(COMMUNITY.id, 0, 500, (bob,))] if request.since == 0 else []
+    world.run(25.0)
+    assert [e.name for e in home.said(PeerSeen)] == ["bob"]
+    supernode.start()
+    supernode.unknown.add(COMMUNITY.id)
+    supernode.version = 900
+    supernode.roster = lambda request: [Roster(COMMUNITY.id, 0, 900, (eve,))] if request.since != 900 else []
+    world.run(30.0)
+    assert [e.name for e in home.said(PeerSeen)] == ["bob", "eve"]
+    assert [e.name for e in home.said(PeerGone)] == ["bob"]
+
+
+def test_a_peer_that_we_talk_to_is_kept_though_the_supernode_forgot_it() -> None:
+    world, ann, bob = together()
+    world.supernodes[0].version = 501
+    world.supernodes[0].roster = lambda request: []
+    world.supernodes[0].say(Roster(COMMUNITY.id, 500, 501, (), (bob.key,)), to=ANN)
+    world.run(5.0)
+    assert ann.peer(bob.key)["path"] == "direct"
+    assert ann.said(PeerGone) == []
+    world.run(900.0)
+    assert ann.said(PeerGone) == [PeerGone("lan", bob.key, "bob")]
+
+
+@pytest.mark.parametrize("key", [bytes(32), b"\x01" + bytes(31), b"\xff" * 32])
+def test_a_made_up_member_with_an_impossible_key_hurts_nobody(key: bytes) -> None:
+    world, supernode, home = alone()
+    supernode.say(Roster(COMMUNITY.id, 0, 1, (member(key, 8, "ghost", "garbage", "10.77.0.9/16"),)))
+    world.run(0.1)
+    home.want(key)
+    assert home.node.ping("lan", key, world.now) is not None
+    world.run(60.0)
+    assert home.peer(key)["path"] == "none"
+
+
+# --- peers ---
+
+
+def test_frames_for_a_member_bring_a_session_by_relay_and_then_a_direct_path() -> None:
+    world, ann, bob = pair()
+    ann.want(bob.key)
+    world.run(0.1)
+    assert ann.peer(bob.key)["path"] == "relay"
+    assert ann.peer(bob.key)["via"] == str(world.supernodes[0].url)
+    assert world.run(1.0, until=lambda: ann.peer(bob.key)["path"] == "direct")
+    world.run(0.1)
+    assert (ann.peer(bob.key)["remote"], ann.peer(bob.key)["via"]) == (str(BOB), None)
+    for home, other in ((ann, bob), (bob, ann)):
+        assert [e.path for e in home.said(PathChanged)][:2] == ["relay", "direct"]
+        certified = [c for c in home.told(AddPeer) if c.certified]
+        assert [c.macs for c in certified] == [(derive_mac(COMMUNITY.id, other.key),)]
+        assert not home.drops
+
+
+def test_a_ping_is_answered_by_the_path_of_now_and_nobody_unknown_is_pinged() -> None:
+    world, ann, bob = together()
+    number = ann.node.ping("lan", bob.key, world.now)
+    world.run(0.1)
+    (reply,) = ann.said(PingReply)
+    assert (reply.id, reply.path, reply.remote) == (number, "direct", str(BOB))
+    assert reply.rtt_s == pytest.approx(0.02)
+    assert ann.node.ping("office", bob.key, world.now) is None
+    assert ann.node.ping("lan", bytes(range(32)), world.now) is None
+
+
+def test_a_member_that_no_roster_named_may_shake_hands_all_the_same() -> None:
+    world, supernode, home = alone()
+    supernode.relay_ids = {BOB: 72}
+    bob = Home(world, BOB, name="bob")
+    world.run(1.0)
+    supernode.members = {11: home, 72: bob}
+    supernode.say(Roster(COMMUNITY.id, 0, 500, (member(home.key, 11, "ann"),)), to=BOB)
+    world.run(0.1)
+    bob.want(home.key)
+    assert world.run(2.0, until=lambda: bob.peer(home.key)["path"] == "direct")
+    world.run(0.5)
+    assert home.said(PeerSeen) == [PeerSeen("lan", bob.key, "bob")]
+    assert home.peer(bob.key)["path"] == "direct"
+
+
+def test_a_supernode_cannot_put_another_key_in_a_members_place() -> None:
+    world, ann, bob = pair()
+    thief = Home(world, EVE, name="thief", communities=(Community.from_seed("lan", b"another secret, same name"),))
+    supernode = world.supernodes[0]
+    supernode.members[73] = thief
+    supernode.version = 501
+    supernode.say(Roster(COMMUNITY.id, 500, 501, (member(thief.key, 73, "bob", "10.77.0.2/16"),), (bob.key,)), to=ANN)
+    world.run(0.1)
+    ann.want(thief.key)
+    world.run(30.0)
+    assert ann.peer(thief.key)["path"] == "none"
+    assert not any(c.certified for c in ann.told(AddPeer))
+    assert ann.told(InstallSession) == []
+
+
+def test_a_supernode_cannot_send_one_members_handshakes_to_another() -> None:
+    world, ann, bob = pair()
+    world.supernodes[0].members[72] = ann
+    world.supernodes[0].members[71] = bob
+    ann.want(bob.key)
+    world.run(30.0)
+    assert ann.peer(bob.key)["path"] == "none"
+    assert set(ann.drops) <= {"mac1", "unknown-session"}
+
+
+def test_two_communities_of_one_node_are_two_worlds() -> None:
+    world = World()
+    supernode = world.supernodes[0]
+    both, other = (COMMUNITY, OTHER_COMMUNITY), (OTHER_COMMUNITY,)
+    ann = Home(world, ANN, name="ann", communities=both)
+    bob = Home(world, BOB, name="bob", communities=other)
+    supernode.relay_ids = {ANN: 71, BOB: 72}
+    supernode.members = {71: ann, 72: bob}
+    world.run(1.0)
+    supernode.say(Roster(OTHER_COMMUNITY.id, 0, 5, (member(bob.key, 72, "bob"),)), to=ANN)
+    world.run(0.1)
+    assert ann.node.ping("office", bob.key, world.now) is not None
+    assert ann.node.ping("lan", bob.key, world.now) is None
+    world.run(1.0)
+    assert len(ann.said(PingReply)) == 1
+    lan, office = ann.status()["communities"]  # type: ignore[misc]
+    assert (lan["peers"], len(office["peers"])) == ([], 1)
+
+
+# --- handshakes that are refused ---
+
+
+def test_a_handshake_of_a_member_is_answered() -> None:
+    world, _, home = alone()
+    handshake = initiation_to(home, EVES_KEY)
+    home.hear(handshake.datagram)
+    (response,) = sent_to(world, EVE, Kind.RESPONSE)
+    assert handshake.handle_response(response).remote == home.key
+    assert not home.drops
+
+
+@pytest.mark.parametrize(
+    ("reason", "choices"),
+    [
+        ("unknown-community", {"community": OTHER_COMMUNITY, "psk": OTHER_COMMUNITY.psk}),
+        ("certificate-expired", {"not_before_s": -10 * DAY_S, "not_after_s": -DAY_S}),
+        ("certificate-not-yet-valid", {"not_before_s": DAY_S, "not_after_s": 2 * DAY_S}),
+        ("certificate-key", {"node": bytes(range(32))}),
+        ("short", {"payload": b""}),
+        ("format", {"payload": b"x" * 300}),
+        ("type", {"psk": None}),
+    ],
+)
+def test_a_handshake_without_right_is_counted_by_reason_and_not_answered(
+    reason: str, choices: dict[str, object]
+) -> None:
+    world, _, home = alone()
+    for _ in range(2):
+        home.hear(initiation_to(home, EVES_KEY, **choices).datagram)  # type: ignore[arg-type]
+    assert home.drops == {reason: 1, "replayed-handshake": 1}
+    assert sent_to(world, EVE, Kind.RESPONSE) == []
+    assert [n.code for n in home.said(Notice)] == [reason]
+    assert home.said(PeerSeen) == []
+
+
+def test_a_refused_node_is_talked_about_once_for_each_reason() -> None:
+    _, _, home = alone()
+    for n in range(5):
+        home.hear(initiation_to(home, EVES_KEY, community=OTHER_COMMUNITY, not_after_s=DAY_S + n).datagram)
+    assert home.drops["unknown-community"] == 5
+    assert [n.code for n in home.said(Notice)] == ["unknown-community"]
+
+
+def test_a_certificate_that_nobody_signed_is_refused() -> None:
+    _, _, home = alone()
+    good = initiation_to(home, EVES_KEY)
+    payload = bytearray(
+        issue_certificate(
+            COMMUNITY,
+            node=EVES_KEY.public,
+            name="eve",
+            addresses=(),
+            not_before=int(WALL),
+            not_after=int(WALL + DAY_S),
+        )
+    )
+    payload[-1] ^= 1
+    home.hear(initiation_to(home, EVES_KEY, payload=bytes(payload)).datagram)
+    assert home.drops == {"signature": 1}
+    home.hear(good.datagram)
+    assert home.drops == {"signature": 1}
+
+
+def test_a_wrong_community_key_is_noticed_by_who_opens_the_answer() -> None:
+    world = World()
+    supernode = world.supernodes[0]
+    supernode.relay_ids = {ANN: 71, BOB: 72}
+    wrong = Community("lan", COMMUNITY.id, bytes(32), COMMUNITY.signing_key)
+    ann, bob = Home(world, ANN, name="ann"), Home(world, BOB, name="bob", communities=(wrong,))
+    supernode.members = {71: ann, 72: bob}
+    world.run(1.0)
+    supernode.say(Roster(COMMUNITY.id, 0, 5, (member(bob.key, 72, "bob"),)), to=ANN)
+    world.run(0.1)
+    ann.want(bob.key)
+    world.run(5.0)
+    assert ann.drops["authentication"] >= 1
+    assert ann.peer(bob.key)["path"] == "none"
+
+
+def test_a_handshake_under_our_own_key_is_our_own_come_back() -> None:
+    _, _, home = alone()
+    home.hear(initiation_to(home, home.settings.key).datagram)
+    assert home.drops == {"reflected": 1}
+
+
+def test_a_handshake_for_another_node_is_not_computed_on() -> None:
+    world, _, home = alone()
+    other = Home(world, BOB, name="bob", start=False)
+    home.hear(initiation_to(other, EVES_KEY).datagram)
+    assert home.drops == {"mac1": 1}
+
+
+def test_a_flood_of_handshakes_is_answered_with_cookies_and_sessions_go_on() -> None:
+    world, ann, bob = together()
+    for n in range(200):
+        key = NodeKey.generate(random.Random(n).randbytes)
+        ann.hear(initiation_to(ann, key, community=OTHER_COMMUNITY).datagram)
+    assert len(sent_to(world, EVE, Kind.COOKIE)) >= 100
+    assert ann.drops["unknown-community"] <= 100
+    number = bob.node.ping("lan", ann.key, world.now)
+    world.run(0.1)
+    assert [reply.id for reply in bob.said(PingReply)] == [number]
+
+
+def test_a_handshake_by_relay_is_answered_by_relay() -> None:
+    world, supernode, home = alone()
+    home.hear(initiation_to(home, EVES_KEY).datagram, Origin(supernode.address, 0, Relay(11, 66)))
+    (answer,) = sent_to(world, supernode.address, Kind.RELAY)
+    assert answer[4:12] == (66).to_bytes(4) + (11).to_bytes(4)
+    assert answer[12] == Kind.RESPONSE
+
+
+def test_a_replayed_handshake_makes_no_member_that_stays() -> None:
+    world, supernode, home = alone()
+    home.hear(initiation_to(home, EVES_KEY).datagram, Origin(supernode.address, 0, Relay(11, 66)))
+    world.run(400.0)
+    assert home.status()["communities"][0]["peers"] == []  # type: ignore[index]
+    assert [e.name for e in home.said(PeerGone)] == ["eve"]
+
+
+# --- hints ---
+
+
+def test_an_unknown_session_is_answered_with_a_reset_within_a_rate() -> None:
+    world, _, home = alone()
+    for index in range(1, 51):
+        home.hear(build_header(Kind.CONTROL, index, 0) + bytes(16))
+    resets = sent_to(world, EVE, Kind.RESET)
+    assert resets == [bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4) for index in range(1, 11)]
+    assert home.drops == {"unknown-session": 50}
+    world.run(1.1)
+    home.hear(build_header(Kind.CONTROL, 99, 0) + bytes(16))
+    assert len(sent_to(world, EVE, Kind.RESET)) == 11
+
+
+def test_data_for_no_session_is_answered_with_a_reset_too() -> None:
+    world, supernode, home = alone()
+    home.node.handle_plane_event(UnknownSender(*EVE, 1234, 0, None), world.now)
+    home.node.handle_plane_event(UnknownSender(*supernode.address, 1235, 0, (11, 66)), world.now)
+    home.node.handle_plane_event(UnknownSender(*EVE, 0, 0, None), world.now)
+    world.flush()
+    assert sent_to(world, EVE, Kind.RESET) == [bytes((Kind.RESET, 0, 0, 0)) + (1234).to_bytes(4)]
+    (relayed,) = sent_to(world, supernode.address, Kind.RELAY)
+    assert relayed[4:] == (66).to_bytes(4) + (11).to_bytes(4) + bytes((Kind.RESET, 0, 0, 0)) + (1235).to_bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (bytes((Kind.RESET, 0, 0, 0)) + (5).to_bytes(4), "unknown-session"),
+        (bytes((Kind.RESET, 0, 0, 0)), "short"),
+        (bytes((Kind.RESET,)).ljust(9, b"\0"), "long"),
+    ],
+)
+def test_a_reset_that_concerns_nobody_is_counted_and_never_answered(data: bytes, reason: str) -> None:
+    world, _, home = alone()
+    home.hear(data)
+    assert home.drops == {reason: 1}
+    assert [t for _, _, t in world.sent if t.address == EVE] == []
+
+
+def test_a_node_that_started_anew_has_its_peers_back_in_a_second() -> None:
+    world, ann, bob = together()
+    again = Home(world, BOB, name="bob", random_bytes=random.Random("again").randbytes)
+    world.supernodes[0].members[72] = again
+    world.run(1.0)
+    sealed = next(c for c in ann.told(InstallSession))
+    again.node.handle_plane_event(UnknownSender(*ANN, sealed.send_index, 0, None), world.now)
+    assert world.run(1.0, until=lambda: again.peer(ann.key)["path"] == "direct")
+    assert again.key == bob.key
+
+
+def test_whoever_is_not_a_supernode_shows_us_no_key() -> None:
+    world = World()
+    home = Home(world, keys=False, start=False)
+    home.node.handle_interfaces([ANN.host], world.now)
+    home.node.handle_supernode_address(0, [Address("203.0.113.50", 1971)], world.now)
+    world.flush()
+    (request,) = sent_to(world, Address("203.0.113.50", 1971), Kind.KEY_REQUEST)
+    reply = bytes((Kind.KEY_REPLY, 0, 0, 0)) + request[4:12] + EVES_KEY.public
+    home.hear(reply, EVE)
+    assert home.drops == {"transaction": 1}
+    assert home.supernode()["url"] == str(SupernodeUrl("203.0.113.1", 1971, None))
+    home.hear(reply, Address("203.0.113.50", 1971))
+    assert home.drops == {"transaction": 1}
+
+
+# --- STUN ---
+
+
+def test_a_check_for_nobody_here_is_counted_and_not_answered() -> None:
+    world, _, home = alone()
+    for username in (None, "", "nobody", "nobody:x"):
+        password = None if username is None else "p" * 24
+        home.hear(build_binding_request(bytes(12), username=username, password=password))
+    assert home.drops == {"integrity": 4}
+    assert [t for _, _, t in world.sent if t.address == EVE] == []
+
+
+def test_an_answer_to_no_check_is_counted() -> None:
+    _, ann, bob = together()
+    handle = ann.handle_of(bob.key)
+    for transaction in (bytes(12), handle.to_bytes(4) + bytes(8), b"\xff" * 12):
+        ann.hear(build_binding_response(transaction, EVE, password="p" * 24))
+        ann.hear(build_binding_error(transaction, 420, "no"))
+    assert ann.drops == {"transaction": 6}
+
+
+def test_a_check_that_came_by_relay_is_not_answered() -> None:
+    world, ann, bob = pair()
+    requests: list[bytes] = []
+
+    def catch(transmit: Transmit, source: Address) -> bool:
+        if source == BOB and transmit.data[0] == 0 and parse_stun(transmit.data).cls is StunClass.REQUEST:
+            requests.append(transmit.data)
+        return transmit.address in (ANN, BOB)
+
+    world.is_lost = catch
+    ann.want(bob.key)
+    world.run(1.0)
+    assert requests
+    ann.hear(requests[0], Origin(world.supernodes[0].address, 0, Relay(71, 72)))
+    assert ann.drops == {"integrity": 1}
+    ann.hear(requests[0], EVE)
+    assert ann.drops == {"integrity": 1}
+
+
+# --- several supernodes ---
+
+
+def test_the_second_supernode_takes_over_when_the_first_is_gone() -> None:
+    world, ann, bob = pair(supernodes=2)
+    world.is_lost = lambda transmit, source: transmit.address in (ANN, BOB)
+    ann.want(bob.key)
+    world.run(1.0)
+    assert ann.peer(bob.key)["via"] == str(world.supernodes[0].url)
+    world.supernodes[0].is_silent = True
+    ann.node.handle_plane_event(Activity(ann.handle_of(bob.key), 1, 1, 1, 1, world.now, 1, ()), world.now)
+    world.run(40.0)
+    assert [ann.supernode(via)["state"] for via in (0, 1)] == ["unreachable", "registered"]
+    assert ann.peer(bob.key)["via"] == str(world.supernodes[1].url)
+    assert SupernodeState(0, str(world.supernodes[0].url), "unreachable") in ann.events
+
+
+def test_members_that_only_the_standby_knows_are_members_too() -> None:
+    world, ann, bob = pair(supernodes=2)
+    world.supernodes[0].say(Roster(COMMUNITY.id, 500, 501, (), (bob.key,)), to=ANN)
+    world.run(0.1)
+    assert ann.said(PeerGone) == []
+    ann.want(bob.key)
+    world.run(0.2)
+    assert ann.peer(bob.key)["path"] in ("relay", "direct")
+
+
+def test_supernodes_that_lease_different_addresses_are_told_apart_and_the_first_is_kept() -> None:
+    world = World(supernodes=2)
+    world.supernodes[1].lease = "10.77.9.9/16"
+    home = Home(world)
+    world.run(8.0)
+    assert [e.addresses[0] for e in home.said(AddressAssigned)] == ["10.77.0.5/16"]
+    (notice,) = home.said(Notice)
+    assert (notice.level, notice.code) == ("warning", "address-taken")
+    assert "10.77.9.9/16" in notice.text
+    assert world.supernodes[1].messages(Register)[0].address == "10.77.0.5/16"
+
+
+def test_all_supernodes_away_leaves_a_direct_path_as_it_is() -> None:
+    world, ann, bob = together()
+    for supernode in world.supernodes:
+        supernode.is_silent = True
+    for second in range(400):
+        for home, other in ((ann, bob), (bob, ann)):
+            count = 1000 * (second + 1)
+            activity = Activity(home.handle_of(other.key), count, count, 1, 1, world.now, 1, ())
+            home.node.handle_plane_event(activity, world.now)
+        world.run(1.0)
+    assert (ann.peer(bob.key)["path"], bob.peer(ann.key)["path"]) == ("direct", "direct")
+    assert [e.path for e in ann.said(PathChanged)] == ["relay", "direct"]
+    assert ann.supernode()["state"] == "unreachable"
+
+
+# --- moving ---
+
+
+def test_a_change_of_interfaces_is_shown_to_supernodes_and_peers() -> None:
+    world, ann, bob = together()
+    moved = Address("198.51.100.50", 4000)
+    del world.machines[ANN]
+    ann.at = moved
+    world.machines[moved] = ann
+    ann.node.handle_interfaces([moved.host], world.now)
+    assert world.run(5.0, until=lambda: bob.peer(ann.key)["remote"] == str(moved))
+    assert ann.supernode()["observed"] == str(moved)
+    assert ann.peer(bob.key)["path"] == "direct"
+
+
+def test_the_first_word_about_interfaces_is_no_change() -> None:
+    world, _, home = alone()
+    assert home.supernode()["state"] == "registered"
+    sent = len(world.sent)
+    world.run(5.0)
+    assert len(world.sent) == sent
+
+
+# --- status ---
+
+
+def test_status_has_the_keys_that_are_documented_and_is_plain() -> None:
+    world, ann, bob = together()
+    ann.node.handle_plane_event(Activity(ann.handle_of(bob.key), 1000, 2000, 1, 2, world.now, 1, ()), world.now)
+    status = ann.status()
+    assert json.loads(json.dumps(status)) == status
+    assert set(status) == {"node", "communities", "supernodes", "drops"}
+    assert status["node"] == {"id": format_key(ann.key), "name": "ann", "version": "1.2.3"}
+    (community,) = status["communities"]  # type: ignore[misc]
+    assert set(community) == {"name", "id", "device", "mac", "addresses", "mtu", "peers"}
+    assert (community["name"], community["id"], community["mtu"]) == ("lan", format_key(COMMUNITY.id), 1360)
+    (peer,) = community["peers"]
+    assert set(peer) == {
+        "name",
+        "id",
+        "addresses",
+        "mac",
+        "path",
+        "remote",
+        "via",
+        "rtt_ms",
+        "rx_bytes",
+        "tx_bytes",
+        "handshake_age_s",
+    }
+    assert (peer["name"], peer["path"], peer["remote"], peer["via"]) == ("bob", "direct", str(BOB), None)
+    assert (peer["rx_bytes"], peer["tx_bytes"]) == (1000, 2000)
+    assert peer["rtt_ms"] == pytest.approx(20.0, abs=1.0)
+    assert 0 < peer["handshake_age_s"] < 2
+    (supernode,) = status["supernodes"]  # type: ignore[misc]
+    assert supernode == {
+        "url": str(world.supernodes[0].url),
+        "state": "registered",
+        "rtt_ms": pytest.approx(20.0),
+        "observed": str(ANN),
+    }
+
+
+def test_drops_of_both_planes_are_added_up_by_reason() -> None:
+    world, _, home = alone()
+    home.node.handle_plane_event(Counters({"replay": 3, "short": 2}, 0, 0, {}), world.now)
+    home.hear(b"")
+    home.node.handle_plane_event(Counters({"replay": 4, "short": 2}, 0, 0, {}), world.now)
+    assert home.drops == {"replay": 4, "short": 3}
+
+
+# --- certificates ---
+
+
+def test_a_certificate_is_renewed_and_shown_before_it_expires() -> None:
+    world, supernode, home = alone()
+    registers = supernode.count(Register)
+    home.skew_s += 4 * DAY_S
+    world.run(70.0)
+    assert supernode.count(Register) == registers
+    home.skew_s += DAY_S
+    world.run(70.0)
+    assert supernode.count(Register) == registers + 1
+
+
+def test_a_clock_that_was_set_right_brings_a_certificate_that_is_valid() -> None:
+    world = World()
+    supernode = world.supernodes[0]
+    home = Home(world, skew_s=30 * DAY_S)
+    supernode.refusals[COMMUNITY.id] = ("certificate-not-yet-valid", "")
+    world.run(3.0)
+    assert {n.code for n in home.said(Notice)} == {"certificate-not-yet-valid", "clock"}
+    home.skew_s = 0.0
+    supernode.refusals.clear()
+    world.run(20.0)
+    assert home.supernode()["state"] == "registered"
+    assert home.said(Failed) == []
+
+
+# --- anything else ---
+
+
+def test_datagrams_of_no_kind_or_no_size_are_counted() -> None:
+    _, _, home = alone()
+    home.hear(b"")
+    home.hear(bytes((Kind.RELAY,)).ljust(40, b"\0"))
+    home.hear(bytes((Kind.KEY_REQUEST,)).ljust(64, b"\0"))
+    home.hear(bytes((Kind.DATA,)).ljust(64, b"\0"))
+    home.hear(bytes(CONTROL_BYTES_MAX + 1))
+    home.hear(bytes((Kind.RESPONSE, 0, 0, 0)).ljust(120, b"\0"))
+    home.hear(build_header(Kind.CONTROL, 1, 1))
+    assert home.drops == {"short": 2, "type": 3, "long": 1, "unknown-session": 1}
+
+
+WORLD, LEFT, RIGHT = together()
+SESSION = LEFT.told(InstallSession)[0]
+SUPERNODE = WORLD.supernodes[0].address
+ORIGINS = [
+    Origin(EVE),
+    Origin(BOB),
+    Origin(SUPERNODE),
+    Origin(SUPERNODE, 0, Relay(71, 72)),
+    Origin(SUPERNODE, 0, Relay(0, 0)),
+    Origin(Address("2001:db8::66", 1), 3),
+]
+HEADS = [
+    b"",
+    *(bytes((kind, 0, 0, 0)) for kind in Kind),
+    *(bytes((kind, 0, 0, 0)) + SESSION.receive_index.to_bytes(4) for kind in Kind),
+    bytes((Kind.INITIATION, 0, 0, 1)),
+    b"\x00\x01\x00\x08\x21\x12\xa4\x42",
+    b"\x01\x01\x00\x08\x21\x12\xa4\x42",
+]
+
+
+@hypothesis_settings(max_examples=400, deadline=None)
+@given(
+    head=st.sampled_from(HEADS),
+    body=st.binary(max_size=300),
+    origin=st.sampled_from(ORIGINS),
+    wait_s=st.sampled_from([0.0, 0.0, 0.01, 1.0]),
+)
+def test_no_bytes_from_anybody_raise_or_stop_the_node(head: bytes, body: bytes, origin: Origin, wait_s: float) -> None:
+    before = sum(LEFT.drops.values())
+    LEFT.hear(head + body, origin)
+    is_hint = (head + body)[:1] == bytes((Kind.RESET,))
+    assert sum(LEFT.drops.values()) - before in ((0, 1) if is_hint else (1,))
+    assert set(LEFT.drops) <= set(REASONS)
+    WORLD.sent.clear()
+    WORLD.run(wait_s)
+    assert LEFT.supernode()["state"] == "registered"
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 400), bit=st.integers(0, 7), cut=st.integers(0, 400), by_relay=st.booleans())
+def test_no_altered_or_cut_datagram_of_a_member_raises(at: int, bit: int, cut: int, by_relay: bool) -> None:
+    world, ann, _ = CAUGHT
+    origin = Origin(world.supernodes[0].address, 0, Relay(71, 72)) if by_relay else Origin(BOB)
+    for data in DIALOGUE:
+        altered = bytearray(data[: max(1, len(data) - cut)])
+        altered[at % len(altered)] ^= 1 << bit
+        ann.hear(bytes(altered), origin)
+    assert set(ann.drops) <= set(REASONS)
+
+
+def _dialogue() -> tuple[tuple[World, Home, Home], list[bytes]]:
+    world, ann, bob = pair()
+    bob.want(ann.key)
+    world.run(2.0)
+    caught = [
+        t.data[12:] if t.data[0] == Kind.RELAY else t.data
+        for _, source, t in world.sent
+        if source == BOB and (t.address == ANN or t.data[0] == Kind.RELAY)
+    ]
+    return (world, ann, bob), caught
+
+
+CAUGHT, DIALOGUE = _dialogue()
+
+
+def test_the_dialogue_that_is_altered_has_every_kind_of_datagram() -> None:
+    kinds = {data[0] for data in DIALOGUE}
+    assert kinds >= {Kind.INITIATION, Kind.CONTROL, 0x00, 0x01}
+
+
+messages = st.one_of(
+    st.builds(
+        KeepaliveReply,
+        st.integers(0, 2**32 - 1),
+        st.text(max_size=45),
+        st.integers(1, 65535),
+        st.floats(0, 1e11),
+        st.lists(st.tuples(st.just(COMMUNITY.id), st.integers(0, 2**63 - 1)), max_size=3).map(tuple),
+        st.lists(st.sampled_from([COMMUNITY.id, OTHER_COMMUNITY.id]), max_size=3).map(tuple),
+    ),
+    st.builds(
+        Roster,
+        st.sampled_from([COMMUNITY.id, OTHER_COMMUNITY.id]),
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.lists(
+            st.builds(
+                member,
+                st.binary(min_size=32, max_size=32),
+                st.integers(0, 2**32 - 1),
+                st.text(max_size=63),
+                st.text(max_size=49),
+            ),
+            max_size=5,
+        ).map(tuple),
+        st.lists(st.binary(min_size=32, max_size=32), max_size=5).map(tuple),
+    ),
+    st.builds(Bye),
+)
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(said=st.lists(messages, max_size=6), wanted=st.booleans())
+def test_no_word_of_a_lying_supernode_raises(said: list[KeepaliveReply | Roster | Bye], wanted: bool) -> None:
+    world, supernode, home = LIARS
+    supernode.say(*said)
+    world.run(0.3)
+    if wanted:
+        for command in home.told(AddPeer)[-3:]:
+            home.node.handle_plane_event(Wanted(command.peer), world.now)
+    world.run(0.3)
+    json.dumps(home.status())
+    home.commands.clear()
+    world.sent.clear()
+    supernode.heard.clear()
+
+
+LIARS = alone()
+
+
+def test_a_control_datagram_of_the_plane_is_no_business_of_plane_events() -> None:
+    world, _, home = alone()
+    home.node.handle_plane_event(ControlDatagram(b"x", *EVE), world.now)
+    assert not home.drops
+
+
+def test_a_goodbye_that_somebody_else_sealed_is_nobodys() -> None:
+    _, ann, bob = together()
+    keys = bob.told(InstallSession)[0]
+    forged = build_header(Kind.CONTROL, keys.send_index, 10**6) + build_message(Bye()) + bytes(16)
+    ann.hear(forged, BOB)
+    assert ann.drops == {"authentication": 1}
+    assert ann.peer(bob.key)["path"] == "direct"
