@@ -272,11 +272,12 @@ class Net:
 
     def exchange(self) -> None:
         """Has both sides send frames by the ways that their data planes know, and tell what they heard."""
-        heard = {side: list(self._arriving(self.other(side), side)) for side in self.sides}
+        heard = {side: list(self.arriving(self.other(side), side)) for side in self.sides}
         for side in self.sides:
             side.move(*heard[side])
 
-    def _arriving(self, sender: Side, receiver: Side) -> Iterator[Target]:
+    def arriving(self, sender: Side, receiver: Side) -> Iterator[Target]:
+        """Yields the ways by which a frame of the sender would reach the receiver now, as the receiver sees them."""
         for target in sender.targets if sender.peer.link.sending is not None else ():
             to, relayed = Address(target.host, target.port), target.relay is not None
             if self.lost(bytes((Kind.DATA,)), relayed, sender, to):

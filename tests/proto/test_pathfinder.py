@@ -1,8 +1,9 @@
+import ipaddress
 import random
 from collections.abc import Callable
 
 import pytest
-from tests.proto.peering import COMMUNITY, SUPERNODE, Net, joined, lose_all, lose_direct
+from tests.proto.peering import COMMUNITY, SUPERNODE, Net, joined, lose_all, lose_direct, lose_nothing
 
 from ntvl.dataplane.interface import Activity, Target
 from ntvl.errors import PeerError
@@ -18,6 +19,7 @@ from ntvl.wire.stun import StunClass, build_binding_request, build_binding_respo
 
 RELAY = Target(*SUPERNODE, 0, (72, 71))
 THERE, ELSEWHERE = Address("198.51.100.2", 4002), Address("198.51.100.3", 4003)
+OVERLAY = (ipaddress.ip_network("10.77.0.0/16"), ipaddress.ip_network("fd12::/64"))
 UFRAG, PASSWORD = "theirs00", "p" * 24
 
 
@@ -42,7 +44,7 @@ class Alone:
             url=str,
         )
         self.pathfinder = Pathfinder(
-            self.context, surroundings, handle=7, remote=theirs.public, overlay=(), send=self._send
+            self.context, surroundings, handle=7, remote=theirs.public, overlay=OVERLAY, send=self._send
         )
         if relay:
             self.pathfinder.set_relay(0, RELAY)
@@ -204,15 +206,13 @@ def test_an_attempt_that_fails_is_repeated_after_5_and_15_s_and_then_hourly() ->
     net.lost = lose_direct
     net.left.peer.handle_wanted(net.now)
     begun = net.now
-    for _ in range(3 * 3600):
+    for _ in range(1100):
         net.exchange()
-        net.run(1.0)
+        net.run(4.0)
     bursts = sorted({round(at - begun) for at, _, relayed, _ in net.log if not relayed})
     starts = [at for at, before in zip(bursts, [-100, *bursts], strict=False) if at - before > 3]
-    assert 5 <= len(starts) <= 8
-    assert starts[0] <= 1
-    assert starts[1] == pytest.approx(10, abs=3)
-    assert starts[3] - starts[2] > 3000 or starts[4] - starts[3] > 3000
+    assert starts[:3] == [0, pytest.approx(10, abs=1), pytest.approx(30, abs=1)]
+    assert starts[3] == pytest.approx(3635, abs=10)
     for side in net.sides:
         outcomes = side.peer.pathfinder.outcomes
         assert {(o.technique, o.verdict) for o in outcomes} == {("simultaneous-udp", "no-reply")}
@@ -242,6 +242,37 @@ def test_a_peer_that_nobody_uses_is_not_offered_anything() -> None:
     alone.pathfinder.last_data = 600.0
     alone.pathfinder.handle_timeout(1000.0)
     assert alone.said == []
+
+
+@pytest.mark.xfail(strict=True, reason="an attempt that came due at rest is lost")
+def test_an_attempt_that_came_due_while_nobody_used_the_peer_is_made_when_data_flows() -> None:
+    net = Net()
+    net.left.peer.handle_reset(net.now)
+    net.run(20.0)
+    assert [side.path for side in net.sides] == ["relay", "relay"]
+    for _ in range(8):
+        net.exchange()
+        net.run(0.5)
+    assert [side.path for side in net.sides] == ["direct", "direct"]
+
+
+def test_a_network_change_while_the_peer_rests_is_made_good_when_data_flows() -> None:
+    net = Net()
+    net.lost = lose_direct
+    net.left.peer.handle_wanted(net.now)
+    for _ in range(60):
+        net.exchange()
+        net.run(1.0)
+    net.run(301.0)
+    net.left.peer.handle_network_change(net.now)
+    net.lost = lose_nothing
+    for side in net.sides:
+        if side.peer.link.sending is None:
+            side.peer.handle_wanted(net.now)
+    for _ in range(12):
+        net.exchange()
+        net.run(0.5)
+    assert [side.path for side in net.sides] == ["direct", "direct"]
 
 
 def test_an_attempts_candidates_are_those_of_the_moment() -> None:
@@ -279,6 +310,18 @@ def test_a_check_before_any_offer_is_not_answered() -> None:
     alone = Alone()
     assert refusal(lambda: alone.check(100.0)) == "integrity"
     assert alone.sent() == []
+
+
+@pytest.mark.xfail(strict=True, reason="the overlay is refused only as a candidate")
+@pytest.mark.parametrize("host", ["10.77.0.2", "fd12::2"])
+def test_what_comes_through_the_virtual_network_itself_makes_no_path(host: str) -> None:
+    alone = Alone()
+    alone.offer(100.0, THERE, Address(host, 4002))
+    alone.check(100.5, Address(host, 4002))
+    alone.pathfinder.handle_heard(Target(host, 4002), 100.6, 100.6)
+    assert alone.pathfinder.paths.find(Target(host, 4002)) is None
+    alone.play(100.6, 103.0)
+    assert all(to.host != host or parse_stun(data).cls is StunClass.SUCCESS for to, data in alone.sent())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "224.0.0.1", "fe80::1", "255.255.255.255"])

@@ -276,6 +276,24 @@ def test_a_static_address_that_is_taken_ends_the_node() -> None:
     assert failed.text == "supernode 203.0.113.1 refuses community 'lan': 10.77.3.4 is leased to bob"
 
 
+def test_a_refusal_of_a_certificate_that_could_not_be_read_finds_its_community_by_the_request() -> None:
+    world, supernode, here = desk(communities=(COMMUNITY, OTHER_COMMUNITY))
+
+    def reply(message: Message) -> list[Message] | None:
+        if not isinstance(message, Register) or supernode.community_of(message) != OTHER_COMMUNITY.id:
+            return None
+        return [Refused(message.request, bytes(32), "version", "")]
+
+    supernode.reply = reply
+    world.run(1.0)
+    (notice,) = here.said()
+    assert (notice.code, "'office'" in notice.text) == ("version", True)
+    assert here.registration.relay_id(COMMUNITY.id) is not None
+    supernode.say(Refused(0, bytes(32), "version", ""), Refused(12, bytes(32), "version", ""))
+    world.run(0.1)
+    assert here.context.drops == {"version": 1, "unknown-community": 2}
+
+
 def test_an_answer_for_a_community_that_we_are_not_in_is_counted() -> None:
     world, supernode, here = registered()
     supernode.say(Roster(OTHER_COMMUNITY.id, 0, 1), Refused(0, OTHER_COMMUNITY.id, "duplicate-node"))
