@@ -244,7 +244,6 @@ def test_a_peer_that_nobody_uses_is_not_offered_anything() -> None:
     assert alone.said == []
 
 
-@pytest.mark.xfail(strict=True, reason="an attempt that came due at rest is lost")
 def test_an_attempt_that_came_due_while_nobody_used_the_peer_is_made_when_data_flows() -> None:
     net = Net()
     net.left.peer.handle_reset(net.now)
@@ -312,7 +311,6 @@ def test_a_check_before_any_offer_is_not_answered() -> None:
     assert alone.sent() == []
 
 
-@pytest.mark.xfail(strict=True, reason="the overlay is refused only as a candidate")
 @pytest.mark.parametrize("host", ["10.77.0.2", "fd12::2"])
 def test_what_comes_through_the_virtual_network_itself_makes_no_path(host: str) -> None:
     alone = Alone()

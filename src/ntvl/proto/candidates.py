@@ -13,7 +13,7 @@ from ntvl.errors import PeerError
 from ntvl.wire.address import Address, is_usable_target, parse_address
 from ntvl.wire.control import MESSAGE_BYTES_MAX, Candidate
 
-__all__ = ["CANDIDATES_MAX", "build_candidates", "usable_candidates"]
+__all__ = ["CANDIDATES_MAX", "build_candidates", "is_underlay", "usable_candidates"]
 
 CANDIDATES_MAX: Final = 24
 CANDIDATE_BYTES: Final = 18
@@ -53,14 +53,17 @@ def build_candidates(
 
 
 def _add(found: dict[Address, Candidate], kind: str, address: Address, place: int, overlay: Sequence[Network]) -> None:
-    if address in found or not _is_allowed(address, overlay):
+    if address in found or not is_underlay(address, overlay):
         return
     local = 65535 - place - (0 if address.is_ipv6 else 1000)
     priority = (_TYPE_PREFERENCE[kind] << 24) | (local << 8) | 255
     found[address] = Candidate(kind, address.host, address.port, priority)
 
 
-def _is_allowed(address: Address, overlay: Sequence[Network]) -> bool:
+def is_underlay(address: Address, overlay: Sequence[Network]) -> bool:
+    """Returns whether a path may lead to `address`: nothing that a peer may not name, and not the virtual network
+    itself.
+    """
     ip = ipaddress.ip_address(address.host)
     return is_usable_target(address) and not any(ip.version == n.version and ip in n for n in overlay)
 
@@ -82,7 +85,7 @@ def usable_candidates(
             address = parse_address(candidate.host, candidate.port)
         except PeerError:
             continue
-        if address in ours or address in usable or not _is_allowed(address, overlay):
+        if address in ours or address in usable or not is_underlay(address, overlay):
             continue
         usable[address] = Candidate(candidate.kind, address.host, address.port, candidate.priority)
     return tuple(usable.values())[:CANDIDATES_MAX]

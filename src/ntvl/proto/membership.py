@@ -36,6 +36,8 @@ class Membership:
             ipaddress.ip_network(settings.subnet, strict=False),
             ipaddress.ip_network(self.ipv6, strict=False),
         )
+        self.leased_via: int | None = None
+        """Which supernode leased us `address`."""
         self._wall = wall
         self._certificate = b""
         self._issued = 0.0

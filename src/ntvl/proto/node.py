@@ -88,6 +88,7 @@ class Node:
             aes=settings.aes,
             direct=settings.direct,
             tie_breaker=int.from_bytes(random(8), "big"),
+            overlay=tuple(network for m in self._memberships for network in m.overlay),
             candidates=self._candidates,
             refresh=self._refresh,
             url=lambda via: str(settings.supernodes[via]),
@@ -268,6 +269,7 @@ class Node:
     def _handle_initiation(self, data: bytes, origin: Origin, now: float) -> None:
         received = self._listener.handle_initiation(data, _cookie_source(origin), now)
         if isinstance(received, bytes):
+            self._context.count("under-load")
             self._answer(received, origin)
             return
         try:
@@ -385,12 +387,15 @@ class Node:
             )
             self._context.events.append(Notice("error", "address-outside", text))
             address = ""
-        if address and not membership.address and membership.settings.lease == "auto":
-            membership.address = address
+        leases = bool(address) and membership.settings.lease == "auto"
+        if leases and not membership.address:
+            membership.leased_via = via
+        if leases and membership.leased_via == via and membership.address != address:
+            membership.address = address  # Another than before, if its supernode gave ours to somebody else meanwhile.
             self._assign(membership)
             for registration in self._registrations:
                 registration.renew(now)
-        elif address and address != membership.address and membership.settings.lease == "auto":
+        elif leases and address != membership.address:
             text = (
                 f"supernode {self.settings.supernodes[via].host} would give {membership.community.name!r} the address "
                 f"{address}, but this node holds {membership.address}: the supernodes do not share their leases"
@@ -444,8 +449,7 @@ class Node:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         observed = [r.observed for r in self._registrations if r.observed is not None]
-        overlay = [network for m in self._memberships for network in m.overlay]
-        return build_candidates(self._hosts or (), self.settings.port, observed, overlay)
+        return build_candidates(self._hosts or (), self.settings.port, observed, self._surroundings.overlay)
 
     def _refresh(self, now: float) -> None:
         for registration in self._registrations:

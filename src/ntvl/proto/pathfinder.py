@@ -12,7 +12,7 @@ from ntvl.dataplane.interface import Activity, Target
 from ntvl.errors import PeerError
 from ntvl.identity.keys import NodeKey
 from ntvl.proto.attempt import Attempt, AttemptState
-from ntvl.proto.candidates import Network, usable_candidates
+from ntvl.proto.candidates import Network, is_underlay, usable_candidates
 from ntvl.proto.checks import Checks
 from ntvl.proto.context import Context
 from ntvl.proto.path import (
@@ -27,7 +27,7 @@ from ntvl.proto.path import (
     PathState,
 )
 from ntvl.proto.technique import Outcome
-from ntvl.wire.address import Address, Origin, is_usable_target
+from ntvl.wire.address import Address, Origin
 from ntvl.wire.control import Answer, Candidate, Fire, Message, Offer, Probe
 from ntvl.wire.stun import Stun
 
@@ -39,6 +39,8 @@ IDLE_AFTER_S: Final = 300.0
 """Without data for this long a peer is let go."""
 ATTEMPT_RETRY_S: Final = (5.0, 15.0)
 """Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over."""
+ATTEMPT_RETURN_S: Final = (5.0, 15.0, 60.0, 120.0, 300.0, 900.0)
+"""The same where a direct path has worked before: what was in its way may go as it came."""
 ATTEMPT_HOURLY_S: Final = 3600.0
 NO_ANSWER_WAIT_S: Final = 15.0
 """Before the next offer to a peer that did not answer the last three."""
@@ -54,6 +56,7 @@ class Surroundings:
 
     Args:
         key: our static key.
+        overlay: the subnets of all our communities.
         candidates: returns our candidates now.
         refresh: asks the supernodes to look at our address again.
         url: returns the URL of supernode `via`, for people.
@@ -66,6 +69,7 @@ class Surroundings:
         aes: bool,
         direct: bool,
         tie_breaker: int,
+        overlay: tuple[Network, ...] = (),
         candidates: Callable[[], tuple[Candidate, ...]],
         refresh: Callable[[float], None],
         url: Callable[[int], str],
@@ -74,6 +78,7 @@ class Surroundings:
         self.aes = aes
         self.direct = direct
         self.tie_breaker = tie_breaker
+        self.overlay = overlay
         self.candidates = candidates
         self.refresh = refresh
         self.url = url
@@ -122,6 +127,7 @@ class Pathfinder:
         self._send = send
         self._attempt: Attempt | None = None
         self._attempts = 0
+        self._has_worked = False
         self._next_attempt: float | None = None
         self._probes: dict[int, tuple[Path, float]] = {}
 
@@ -253,7 +259,8 @@ class Pathfinder:
             self._next_attempt = now + NO_ANSWER_WAIT_S
             return
         place = self._attempts - 1
-        wait = ATTEMPT_RETRY_S[place] if place < len(ATTEMPT_RETRY_S) else ATTEMPT_HOURLY_S
+        waits = ATTEMPT_RETURN_S if self._has_worked else ATTEMPT_RETRY_S
+        wait = waits[place] if place < len(waits) else ATTEMPT_HOURLY_S
         # The side that did not offer comes in later, and only if the other stays quiet.
         self._next_attempt = now + wait + (0.0 if attempt.ours else ANSWERER_PATIENCE_S)
 
@@ -299,7 +306,7 @@ class Pathfinder:
         answer, understood = self.checks.handle_request(message, data, origin)
         target = answer_target(origin)
         self._context.send(answer, target)
-        usable = understood and is_usable_target(origin.address)
+        usable = understood and is_underlay(origin.address, self._overlay)
         path = self.paths.add_direct(target, "prflx") if usable else None
         if path is None:
             return
@@ -322,6 +329,7 @@ class Pathfinder:
         if self.paths.find(path.target) is not path:
             raise PeerError("transaction", "a path given up meanwhile")
         path.handle_answer(rtt_s, now)
+        self._has_worked = self._has_worked or path.is_direct
         path.next_check = now + self._interval_s(path, now)
         if self.paths.select() and path is self.paths.selected and path.is_direct and self.paths.controlling:
             self._check(path, now)  # with USE-CANDIDATE: the peer follows at once
@@ -353,7 +361,7 @@ class Pathfinder:
         to.
         """
         path = self.paths.find(target)
-        if path is None and target.relay is None and is_usable_target(Address(target.host, target.port)):
+        if path is None and target.relay is None and is_underlay(Address(target.host, target.port), self._overlay):
             path = self.paths.add_direct(target, "prflx") if self._node.direct else None
             if path is not None:
                 self._check(path, now)
@@ -368,6 +376,8 @@ class Pathfinder:
         if moved:
             self._wake(activity, now)
             self.last_data = now
+            if self._node.direct and not self.is_direct and self._attempt is None and self._next_attempt is None:
+                self._next_attempt = now  # One that came due while nobody used the peer.
 
     def _wake(self, activity: Activity, now: float) -> None:
         """Looks at the path as data starts to flow: not confirmed lately means in doubt until it is."""

@@ -113,7 +113,12 @@ class Peer:
             owner=self,
         )
         self.pathfinder = Pathfinder(
-            context, surroundings, handle=handle, remote=key, overlay=membership.overlay, send=self._send
+            context,
+            surroundings,
+            handle=handle,
+            remote=key,
+            overlay=(*membership.overlay, *surroundings.overlay),
+            send=self._send,
         )
         self._was_up = False
         self._last_reset = float("-inf")
