@@ -318,3 +318,14 @@ def joined(seed: int = 1, *, relays: int = 1) -> Net:
     assert net.run(3.0, until=lambda: all(s.path == "direct" for s in net.sides))
     net.run(0.1)
     return net
+
+
+def keep(net: Net, seconds: float, *, step_s: float = 0.25, until: Callable[[], bool] = lambda: False) -> bool:
+    """Has data flow both ways for so long; returns whether `until` came true."""
+    end = net.now + seconds
+    while net.now < end - 1e-9:
+        net.exchange()
+        net.run(step_s)
+        if until():
+            return True
+    return False
