@@ -72,11 +72,12 @@ def test_a_frame_that_claims_another_members_address_is_dropped_and_counted() ->
     for node in (a, c):
         net.ping(node, b)
     b.station.datagrams.clear()
-    forged = build_udp_frame(b.station.mac, a.station.mac, (c.ipv4, b.ipv4), (9000, 7), b"from c, says a")
-    a.station.send_frame(forged[:6], 0x0800, forged[14:])
+    for claimed in (c.ipv4, b.ipv4):
+        forged = build_udp_frame(b.station.mac, a.station.mac, (claimed, b.ipv4), (9000, 7), b"from another, says a")
+        a.station.send_frame(forged[:6], 0x0800, forged[14:])
     net.run(3.0)
     assert b.station.datagrams == []
-    assert b.drops()["address-claimed"] == 1
+    assert b.drops()["address-claimed"] == 2
 
 
 def test_communities_do_not_see_each_other() -> None:
