@@ -150,20 +150,22 @@ def test_a_killed_node_that_starts_again_is_found_again(overlay: Overlay) -> Non
 
 
 def test_a_second_supernode_takes_over() -> None:
-    sites = {"a": HOME, "c": RANDOM}
+    sites = {"a": HOME, "b": HOME, "c": RANDOM}
     with Stage(build_sites(sites, publics=("first", "second"))) as stage:
         overlay = Overlay(stage, "first", "second")
         overlay.join("a", "c")
         overlay.wait_path("a", "c", "relay")
         echo = overlay.echo("a", "c", 0.05)
         time.sleep(0.5)
-        overlay.supernodes["first"].send_signal(signal.SIGKILL)
+        overlay.supernodes["first"].kill()  # its engine, a process of its own, relays no more either
         at = time.monotonic()
         took_s = seconds_until_reply(echo, at, 60.0)
         print(f"relayed by the second supernode after {took_s:.1f} s")
         assert took_s < KEEPALIVE_S + 10
         echo.stop()
         assert overlay.pings("a", "c").lost == 0
+        overlay.join("b")
+        assert overlay.pings("b", "a").answered, "who joins now joins at the second"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
