@@ -19,8 +19,6 @@ from ntvl.wire.address import Address, Origin, Relay
 from ntvl.wire.control import Bye, KeepaliveReply, Roster, build_message
 from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, build_header
 
-# --- anything else ---
-
 
 def test_datagrams_of_no_kind_or_no_size_are_counted() -> None:
     _, _, home = alone()
