@@ -116,7 +116,7 @@ def test_what_keeps_a_node_from_starting_is_one_sentence(tmp_path: Path) -> None
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
                 taken.bind(("0.0.0.0", 0))
                 assert "port" in refused("--port", str(taken.getsockname()[1]))
-            assert "No such file" in refused("--secret-file", str(tmp_path / "no")) or True
+            assert "no such file" in refused("--secret-file", str(tmp_path / "no"))
             (node.state / "node.key").chmod(0o644)
             assert "is open to other users (mode 0644)" in refused()
             (node.state / "node.key").chmod(0o600)
@@ -135,6 +135,29 @@ def test_without_privilege_a_node_says_so(tmp_path: Path) -> None:
     node = Node(tmp_path)
     done = ntvl(*node.arguments, wrapper=("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"))
     assert "CAP_NET_ADMIN" in sentence(done)
+
+
+@pytest.mark.needs_program("unshare")
+@pytest.mark.parametrize("arguments", [("demo",), ("node",)])
+def test_without_a_tun_device_a_program_says_how_to_get_one(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
+    done = ntvl(*(Node(tmp_path).arguments if arguments == ("node",) else arguments), wrapper=hidden)
+    assert done.returncode == 1
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "/dev/net/tun" in line
+    assert "modprobe tun" in line
+
+
+@pytest.mark.needs_program("setpriv")
+def test_a_key_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.state.mkdir()
+    (node.state / "node.key").write_text("belongs to somebody else")
+    (node.state / "node.key").chmod(0o600)
+    os.chown(node.state / "node.key", 65534, 65534)
+    bounded = "-dac_override,-dac_read_search"
+    done = ntvl(*node.arguments, wrapper=("setpriv", f"--bounding-set={bounded}", f"--inh-caps={bounded}"))
+    assert f"Cannot read the node key {node.state / 'node.key'}: no permission" in sentence(done)
 
 
 def test_an_unknown_supernode_is_a_named_state_that_is_tried_again(tmp_path: Path) -> None:
