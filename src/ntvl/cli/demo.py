@@ -28,6 +28,8 @@ __all__ = ["Screen", "build_table", "demo", "describe_kept", "describe_proof", "
 
 TITLE: Final = "ntvl demo"
 _PROGRAMS: Final = ("ip", "nft", "tcpdump", "iperf3")
+_SECONDS_AT_MOST: Final = 55
+"""It usually takes fifteen; with removing everything, a minute is never passed."""
 _WIDTH_WITHOUT_TERMINAL: Final = 100
 _PATH_STYLES: Final = {"direct": "green", "relay": "yellow"}
 
@@ -84,6 +86,7 @@ class Screen:
         self._quiet = quiet
         self._began = time.monotonic()
         self._status: Status | None = None
+        self._waiting = ""
         self._mark = "✓" if self.console.encoding.startswith("utf") else "ok"
 
     def __enter__(self) -> "Screen":
@@ -103,12 +106,18 @@ class Screen:
         """Returns how long this has taken so far."""
         return time.monotonic() - self._began
 
+    @property
+    def waits_for(self) -> str:
+        """Returns what was last said to be waited for."""
+        return self._waiting
+
     def step(self, text: str) -> None:
         """Shows what just came true, with the time since the start."""
         self.show(Text.assemble((f"{self.seconds:6.1f} s ", "dim"), (f" {self._mark} ", "green"), f" {text}"))
 
     def waiting(self, text: str) -> None:
         """Shows what is waited for now, on a terminal."""
+        self._waiting = text
         if self._status is not None:
             self._status.update(Text(text, style="dim"))
 
@@ -224,18 +233,25 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
 
 @contextmanager
 def _clean_ends(screen: Screen) -> Iterator[None]:
-    """Turns the first signal that asks to end into an exception, and ignores more of them while things are removed."""
+    """Turns the first signal that asks to end, or the end of the time, into an exception.
+
+    More of them are ignored while things are removed.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGALRM:
+            raise StepError(f"not done after {_SECONDS_AT_MOST} s, while it waited for this: {screen.waits_for}")
         screen.waiting("removing everything")
         raise SystemExit(128 + number)
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    signal.alarm(_SECONDS_AT_MOST)
     before = {number: signal.signal(number, end) for number in signals}
     try:
         yield
     finally:
+        signal.alarm(0)
         for number, handler in before.items():
             signal.signal(number, handler)

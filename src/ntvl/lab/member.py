@@ -109,12 +109,19 @@ class Member:
 
     def path_to(self, name: str, at: float | None = None) -> PathSeen:
         """Returns how this node reaches a member now, or how it did at a time on the monotonic clock."""
-        for event in reversed(self.program.events):
-            if _is(event.fields, "path-changed") and event.fields["name"] == name:
-                seen = PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"] or "")
-                if at is None or seen.at <= at:
-                    return seen
-        return PathSeen(0.0, "none", "")
+        paths = [path for path in self._paths_to(name) if at is None or path.at <= at]
+        return paths[-1] if paths else PathSeen(0.0, "none", "")
+
+    def first_path_to(self, name: str) -> PathSeen | None:
+        """Returns the first path that this node had to a member, or None before any."""
+        return next(iter(self._paths_to(name)), None)
+
+    def _paths_to(self, name: str) -> list[PathSeen]:
+        return [
+            PathSeen(_monotonic(event), event.fields["path"], event.fields["remote"] or "")
+            for event in self.program.events
+            if _is(event.fields, "path-changed") and event.fields["name"] == name
+        ]
 
     def status(self) -> dict[str, Any]:
         """Returns what `ntvl status --json` says."""

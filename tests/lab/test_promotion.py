@@ -1,0 +1,43 @@
+"""From the first packet to the best path: at once by relay, direct soon after, and nothing lost on the way."""
+
+import time
+
+import pytest
+from tests.lab.overlay import Overlay, eventually
+
+from ntvl.lab.stage import Stage
+from ntvl.lab.topology import build_sites
+from ntvl.nat import KINDS, direct_path_possible
+
+pytestmark = [pytest.mark.lab, pytest.mark.needs_root, pytest.mark.needs_program("ip", "nft")]
+
+FIRST_REPLY_S = 1.0
+DIRECT_S = 2.0
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("open", "open"), ("eim-apdf", "double"), ("firewall", "cgn"), ("eim-adf", "apdm-random"), ("eim-apdf", "cgn")],
+)
+def test_no_ping_is_lost_between_the_first_packet_and_the_best_path(left: str, right: str) -> None:
+    direct = direct_path_possible(KINDS[left], KINDS[right])
+    with Stage(build_sites({"a": KINDS[left], "b": KINDS[right]})) as stage:
+        overlay = Overlay(stage)
+        overlay.join("a")
+        overlay.join("b")
+        echo = overlay.echo("a", "b", 0.01)
+        if direct:
+            took_s = eventually(
+                lambda: {overlay.path("a", "b"), overlay.path("b", "a")} == {"direct"}, 10.0, "a direct path"
+            )
+            print(f"direct after {took_s:.2f} s")
+            assert took_s < DIRECT_S
+            time.sleep(1.0)
+        else:
+            time.sleep(4.0)
+            assert {overlay.path("a", "b"), overlay.path("b", "a")} == {"relay"}
+        report = echo.stop()
+    assert report.first_reply_s is not None
+    assert report.first_reply_s < FIRST_REPLY_S
+    assert report.lost == 0
+    assert len(report.sent) > 80
