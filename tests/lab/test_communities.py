@@ -92,6 +92,8 @@ def test_two_communities_of_one_node_share_a_port_and_nothing_else() -> None:
             both.wait_event(
                 lambda fields, name=name: fields.get("event") == "peer-seen" and fields["name"] == name, 20.0
             )
+        work.wait_peers(["both"])
+        home.wait_peers(["both"])
         echoes = [
             Echo(stage.namespace("worker"), "10.80.0.7", interval_s=0.1),
             Echo(stage.namespace("homer"), ipv4(both, "home"), interval_s=0.1),
@@ -127,4 +129,12 @@ def test_two_communities_of_one_node_share_a_port_and_nothing_else() -> None:
         links = stage.run("both", ["ip", "-br", "link"]).stdout
         assert "work" not in links
         assert "home" not in links
-        assert supernode.is_running
+        for name in ("work", "home"):
+            supernode.wait_event(
+                lambda fields, name=name: (
+                    fields.get("event") == "member-left"
+                    and (fields["community"], fields["name"], fields["reason"]) == (name, "both", "left")
+                ),
+                5.0,
+                f"hear that the node left {name}",
+            )
