@@ -7,16 +7,21 @@ engine.
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from ntvl.dataplane.channel import Dropped, pair_channels
 from ntvl.dataplane.interface import Command, Event
 from ntvl.wire.address import Transmit
 
-__all__ = ["PythonEngine"]
+__all__ = ["IGNORED_SIGNALS", "PythonEngine"]
+
+IGNORED_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that mean the control plane, which then closes its engine, though they reach the whole process group."""
 
 _CLOSE_S = 1.5
 
@@ -41,6 +46,8 @@ class PythonEngine:
         descriptors = (theirs.fileno(), *(sock.fileno() for sock in self._sockets))
         source = str(pathlib.Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        # The process is born deaf to them, and stays so: see the worker.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "ntvl.dataplane.worker"]
@@ -51,6 +58,7 @@ class PythonEngine:
                 env={**os.environ, "PYTHONPATH": path},
             )
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
 
     def apply(self, commands: Sequence[Command]) -> None:

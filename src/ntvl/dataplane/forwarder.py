@@ -220,9 +220,9 @@ class Forwarder:
         """Delivers what waits in vain for more, reports, and forgets what is old; early or late is harmless."""
         self._hub.settle()
         self._inbound.close_runs(now)
-        self._hub.reporter.handle_timeout(now)
         if self._hub.sweep_at <= now:
             self._sweep(now)
+        self._hub.reporter.handle_timeout(now)
 
     def _sweep(self, now: float) -> None:
         expired = self._hub.pending.expire(now)

@@ -10,6 +10,7 @@ import socket
 import sys
 
 from ntvl.dataplane.channel import CommandChannel
+from ntvl.dataplane.engine import IGNORED_SIGNALS
 from ntvl.dataplane.pump import Pump
 
 __all__ = ["main"]
@@ -17,8 +18,9 @@ __all__ = ["main"]
 
 def main(arguments: list[str]) -> None:
     """Runs an engine on inherited descriptors until its channel ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, IGNORED_SIGNALS)
     relay = "--relay" in arguments
     control, *sockets = (socket.socket(fileno=int(argument)) for argument in arguments if argument != "--relay")
     pump = Pump(sockets, CommandChannel(control), relay=relay)
