@@ -58,9 +58,7 @@ class Chaos:
             other = self.random.choice([*self.kinds, *self.supernodes])
             if other is not node:
                 net.partition([node], [other])
-                # Two nodes that fail to meet for longer try again but hourly, while the relay carries them.
-                longest_s = 15.0 if isinstance(other, SimNode) else 60.0
-                net.timeline.after(self.random.uniform(1.0, longest_s), net.heal)
+                net.timeline.after(self.random.uniform(1.0, 60.0), net.heal)
         elif what == "unplug" and node.host.interfaces:
             node.host.interfaces[0].up = False
             net.timeline.after(self.random.uniform(0.1, 30.0), lambda: self.plug(node))

@@ -71,6 +71,17 @@ def test_a_path_that_comes_back_is_taken_again() -> None:
     assert sorted(set(numbers)) == list(range(min(numbers), max(numbers) + 1))
 
 
+@pytest.mark.parametrize("outage_s", [60.0, 300.0])
+def test_a_path_that_worked_is_taken_again_within_minutes_of_a_long_outage(outage_s: float) -> None:
+    net, a, b = direct_pair(9)
+    net.partition([a], [b])
+    net.stream(a, b, packets=int(outage_s * 4), spacing_s=0.5)
+    net.run(outage_s)
+    assert net.path(a, b).path == net.path(b, a).path == "relay"
+    net.heal()
+    net.run_until(lambda: net.is_direct(a, b), outage_s + 60.0, "direct again")
+
+
 def test_a_short_hiccup_costs_what_was_sent_in_it_and_no_path() -> None:
     net, a, b = direct_pair(7)
     start = net.now
