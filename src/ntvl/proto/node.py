@@ -230,8 +230,9 @@ class Node:
         elif kind == Kind.RESET:
             self._handle_reset(data, origin, now)
         elif kind == Kind.KEY_REPLY:
+            # By nonce, not by address: a server with several answers from the one that its routing prefers.
             for registration in self._registrations:
-                if origin.address in registration.addresses:
+                if registration.expects_key(data):
                     registration.handle_key_reply(data, now)
                     return
             raise PeerError("transaction")

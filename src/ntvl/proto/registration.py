@@ -136,6 +136,10 @@ class Registration:
         self._connect(now)
         self._schedule()
 
+    def expects_key(self, data: bytes) -> bool:
+        """Returns whether a KEY_REPLY answers our question."""
+        return bool(self._key_nonce) and parse_key_reply(data)[0] == self._key_nonce
+
     def handle_key_reply(self, data: bytes, now: float) -> None:
         """Takes a KEY_REPLY: a first key is learned, another key than the known one is refused.
 
