@@ -36,8 +36,9 @@ test: ## check, then run all tests (root for those with kernel namespaces)
 	@$(MAKE) --no-print-directory check
 	@$(pytest) --fuzz-seconds=$(SECONDS) $(ARGS)
 
-sim: setup ## run the scenarios in the simulator
+sim: setup ## run the scenarios, the NAT matrix and a thousand nodes in the simulator
 	@$(pytest) tests/sim tests/scenarios $(ARGS)
+	@$(python) -m ntvl.sim --matrix --nodes 1000
 
 lab: ## run the tests with kernel namespaces and real programs (root)
 	@scripts/setup.sh test

@@ -16,7 +16,8 @@ from ntvl.proto.settings import CommunitySettings
 __all__ = ["BACKDATE_S", "LIFE_S", "Membership"]
 
 LIFE_S: Final = 7 * 86400
-BACKDATE_S: Final = 3600
+BACKDATE_S: Final = 12 * 3600
+"""Machines whose clock runs on local time, or that wake with yesterday evening's, are told so and work all the same."""
 _RENEW_S: Final = LIFE_S * 2 // 3
 
 
