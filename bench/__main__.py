@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.comparison import GOALS, Comparison, Row
 from bench.measure import round_trip_s, small_packets_per_s, throughput_bps
+from bench.ntvl import Ntvl
 from bench.programs import Fastd, OpenVpn, Program, Static, Tinc
 from bench.stage import Stage
 
@@ -27,7 +28,7 @@ def main() -> int:
     if os.geteuid() != 0 or missing:
         print("bench: needs root" if os.geteuid() else f"bench: needs {', '.join(missing)}", file=sys.stderr)
         return 2
-    ours: tuple[Program, ...] = (Static(), Static(relay=True))
+    ours: tuple[Program, ...] = (Ntvl(), Ntvl(relay=True), Static(), Static(relay=True))
     programs = [program for program in (*ours, *OTHERS) if any(word in program.name for word in options.only or [""])]
     comparison = Comparison(ours=[program.name for program in ours])
     for number in range(options.rounds):
