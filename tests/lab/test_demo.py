@@ -60,6 +60,7 @@ def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals, after_s: 
     process.send_signal(number)
     said, errors = process.communicate(timeout=15)
     assert process.returncode == 128 + number, said + errors
+    assert said.endswith("everything is removed.\n")
     assert "Traceback" not in errors
     assert namespaces_of(process.pid) == []
     assert not [run for run in find_runs() if run.pid == process.pid]

@@ -52,6 +52,9 @@ def demo(
     try:
         with _clean_ends(screen), screen:
             document = _build_and_run(screen, keep)
+    except SystemExit:
+        screen.show("Stopped; everything is removed.")
+        raise
     except NtvlError as error:
         log = error.log if isinstance(error, StepError) else ()
         document = {"ok": False, "pairs": [], "error": str(error), "log": list(log)}
