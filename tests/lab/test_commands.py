@@ -25,6 +25,7 @@ PEER_KEYS = {
     "rx_bytes",
     "tx_bytes",
     "handshake_age_s",
+    "attempts",
 }
 
 

@@ -600,7 +600,7 @@ def test_a_supernode_that_shows_our_key_but_does_not_answer_is_only_unreachable(
     world.run(60.0)
     assert supernode.key_requests >= 1
     assert here.states == ["connecting", "unreachable"]
-    assert here.said() == []
+    assert [notice.code for notice in here.said()] == ["no-answer"]
 
 
 @pytest.mark.parametrize("shown", [bytes(32), b"\x01" + bytes(31)])

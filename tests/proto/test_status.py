@@ -26,6 +26,7 @@ PEER_KEYS = [
     "rx_bytes",
     "tx_bytes",
     "handshake_age_s",
+    "attempts",
 ]
 
 
@@ -63,6 +64,7 @@ def test_a_member_that_nobody_talked_to_yet_shows_what_the_supernode_claims() ->
         "rx_bytes": 0,
         "tx_bytes": 0,
         "handshake_age_s": None,
+        "attempts": [],
     }
 
 

@@ -115,6 +115,7 @@ def check_schema(status: dict[str, Any]) -> None:
         "rx_bytes": int,
         "tx_bytes": int,
         "handshake_age_s": float,
+        "attempts": list,
     }
     (supernode,) = status["supernodes"]
     assert list(supernode) == ["url", "state", "rtt_ms", "observed"]

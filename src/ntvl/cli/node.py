@@ -40,7 +40,7 @@ def node(
         typer.Option(
             metavar="auto|dhcp|static IP/LEN",
             help="auto leases one from the subnet; dhcp leaves it to a DHCP server in the community; static takes "
-            "this one or fails. [default: auto]",
+            "this one or fails. \\[default: auto]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -49,7 +49,7 @@ def node(
         str | None,
         typer.Option(
             metavar="CIDR",
-            help=f"The community's subnet, the same on all nodes. [default: {DEFAULT_SUBNET}]",
+            help=f"The community's subnet, the same on all nodes. \\[default: {DEFAULT_SUBNET}]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def node(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Name of the network device. [default: ntvl0, or the next free one]",
+            help="Name of the network device. \\[default: ntvl0, or the next free one]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -65,7 +65,7 @@ def node(
         int | None,
         typer.Option(
             metavar="BYTES",
-            help=f"Largest packet of the device. [default: {DEFAULT_MTU}]",
+            help=f"Largest packet of the device. \\[default: {DEFAULT_MTU}]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -77,21 +77,21 @@ def node(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What the others call this node. [NTVL_NAME] [default: the host's name]",
+            help="What the others call this node. [NTVL_NAME] \\[default: the host's name]",
             rich_help_panel=_NODE,
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            metavar="UDP_PORT", help="Port for everything. [NTVL_PORT] [default: any free one]", rich_help_panel=_NODE
+            metavar="UDP_PORT", help="Port for everything. [NTVL_PORT] \\[default: any free one]", rich_help_panel=_NODE
         ),
     ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help=f"Where the node's key is kept. [NTVL_STATE] [default: {DEFAULT_STATE}]",
+            help=f"Where the node's key is kept. [NTVL_STATE] \\[default: {DEFAULT_STATE}]",
             rich_help_panel=_NODE,
         ),
     ] = None,
@@ -99,7 +99,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]",
+            help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
             rich_help_panel=_NODE,
         ),
     ] = None,

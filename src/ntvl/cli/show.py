@@ -29,7 +29,9 @@ _WIDTH_WITHOUT_TERMINAL: Final = 160
 SocketOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="PATH", help=f"The node's control socket. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]", show_default=False
+        metavar="PATH",
+        help=f"The node's control socket. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
+        show_default=False,
     ),
 ]
 """The flag of every verb that asks a running node."""

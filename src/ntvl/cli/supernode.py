@@ -17,7 +17,7 @@ def supernode(
         typer.Option(
             metavar="ADDR:PORT",
             help="Where to listen, for UDP: ADDR:PORT, or :PORT for every address. May be repeated for several "
-            "addresses at one port. [default: 0.0.0.0:1971 and [::]:1971]",
+            "addresses at one port. \\[default: 0.0.0.0:1971 and [::]:1971]",
         ),
     ] = None,
     state: Annotated[

@@ -111,6 +111,8 @@ class Members:
         entry.relay_ids.pop(via, None)
         if entry.peer is not None:
             entry.peer.drop_relay(via, now)
+            if entry.peer.link.sending is None:
+                entry.peer.close(now)  # A session that nobody confirmed is no reason to keep somebody who left.
         self.tidy(entry, now)
 
     def tidy(self, entry: Entry, now: float) -> None:

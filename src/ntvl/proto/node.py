@@ -29,7 +29,7 @@ from ntvl.dataplane.interface import (
 )
 from ntvl.errors import PeerError
 from ntvl.identity.certificate import verify_certificate
-from ntvl.identity.keys import format_key
+from ntvl.identity.keys import format_key, short_id
 from ntvl.proto.candidates import build_candidates
 from ntvl.proto.checks import HANDLE_BYTES
 from ntvl.proto.context import Context
@@ -43,7 +43,7 @@ from ntvl.proto.peer import Peer
 from ntvl.proto.registration import Registration
 from ntvl.proto.settings import NodeSettings
 from ntvl.proto.status import community_status, supernode_status
-from ntvl.proto.text import printable
+from ntvl.proto.text import explain, printable
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import Candidate, Roster
 from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, is_stun, parse_header
@@ -298,7 +298,7 @@ class Node:
         """Says once why a peer whose handshake opened was refused: for people, since it knows our key."""
         if (key, error.reason) not in self._refused and len(self._refused) < 1000:
             self._refused.add((key, error.reason))
-            text = f"a handshake of node {format_key(key)[:8]} was refused: {error}"
+            text = f"a handshake of node {short_id(key)} was refused: {explain(error)}"
             self._context.events.append(Notice("warning", error.reason, text))
 
     def _handle_reset(self, data: bytes, origin: Origin, now: float) -> None:

@@ -10,6 +10,7 @@ A peer without data for five minutes is let go: no checks, no rekeying, and its 
 starts anew.
 """
 
+import ipaddress
 from typing import Final
 
 from ntvl.dataplane.interface import (
@@ -23,6 +24,7 @@ from ntvl.dataplane.interface import (
 )
 from ntvl.errors import PeerError
 from ntvl.identity.certificate import Certificate, verify_certificate
+from ntvl.identity.keys import derive_ipv6, derive_mac, short_id
 from ntvl.proto.context import Context
 from ntvl.proto.events import Notice, PathChanged, PingReply
 from ntvl.proto.handshake import Received
@@ -30,6 +32,7 @@ from ntvl.proto.link import Link, Session
 from ntvl.proto.membership import Membership
 from ntvl.proto.path import PathState
 from ntvl.proto.pathfinder import ACTIVE_S, Pathfinder, Surroundings, answer_target
+from ntvl.proto.text import explain
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.control import (
     Answer,
@@ -98,6 +101,7 @@ class Peer:
         self.membership = membership
         self.handle = handle
         self.key = key
+        self.mac = derive_mac(membership.community.id, key)
         self.name = name
         self.addresses = addresses
         self.certificate: Certificate | None = None
@@ -247,7 +251,7 @@ class Peer:
         self._refusals += 1
         if self._refused_for != error.reason:
             self._refused_for = error.reason
-            text = f"{self.name or 'a member'} was refused: {error}"
+            text = f"peer {self.name or short_id(self.key)} was refused: {explain(error)}"
             self._context.events.append(Notice("warning", error.reason, text))
         self._settle(now)
 
@@ -267,9 +271,17 @@ class Peer:
         self.certificate = certificate
         self.name = certificate.name
         self.addresses = certificate.addresses
-        hosts = tuple(a.split("/")[0] for a in certificate.addresses)
+        hosts = tuple(a.split("/")[0] for a in certificate.addresses if self._may_hold(a))
         device = self.membership.settings.device
         self._context.commands.append(AddPeer(self.handle, device, (certificate.mac,), hosts, certified=True))
+
+    def _may_hold(self, address: str) -> bool:
+        """Returns whether a certified address may be the peer's: inside the community's IPv6 prefix only the derived
+        one.
+        """
+        interface = ipaddress.ip_interface(address)
+        ours = any(interface.version == 6 and interface.ip in n for n in self.membership.overlay if n.version == 6)
+        return not ours or address == derive_ipv6(self.membership.community.id, self.mac)
 
     def _repeat_confirm(self, now: float) -> None:
         """Confirms our newest session again until something came under it: the first may have been lost."""

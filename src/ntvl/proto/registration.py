@@ -105,6 +105,7 @@ class Registration:
         self._last_reset = float("-inf")
         self._last_refresh = float("-inf")
         self._skew_warned = False
+        self._silence_told = False
         self._closed = False
 
     # --- what others see ---
@@ -177,6 +178,7 @@ class Registration:
         self.address = origin.address
         self.rtt_s = now - sent
         self._connects = 0
+        self._silence_told = False
         self._connect_at = None
         self._key_at = None
         self._key_nonce = b""
@@ -369,6 +371,20 @@ class Registration:
             self._context.send(datagram, Target(address.host, address.port))
         if self._link is not None and self._link.tries == 3 and self._key_at is None:
             self._ask_key(now)  # A supernode with another key does not answer at all: see which key it shows.
+        elif self._link is not None and self._link.tries == 4:
+            self._note_silence(now)
+
+    def _note_silence(self, now: float) -> None:
+        """Says once that nobody answers; said again after the next answer."""
+        if self._silence_told or self.state == "refused":
+            return
+        self._silence_told = True
+        self._mark_unreachable(now)
+        text = (
+            f"supernode {self.url.host}:{self.url.port} does not answer: is it running, is its UDP port open, "
+            "and does this network let UDP out? Trying on"
+        )
+        self._context.events.append(Notice("warning", "no-answer", text))
 
     def _ask_key(self, now: float) -> None:
         if not self._key_nonce:
@@ -432,7 +448,8 @@ class Registration:
 
     def _is_apart(self, link: Link) -> bool:
         """Returns whether there is nobody to talk to and no handshake under way to change that."""
-        return not link.is_shaking and (not link.sessions or self.state == "unreachable")
+        lost = self.state == "unreachable" or (self.state == "refused" and bool(self._key_warned))
+        return not link.is_shaking and (lost or not link.sessions)
 
     def _reconnect(self, now: float) -> None:
         """Waits longer with each handshake that found nobody."""

@@ -6,6 +6,7 @@ from ntvl.identity.keys import derive_mac, format_key
 from ntvl.proto.members import Entry, Members
 from ntvl.proto.membership import Membership
 from ntvl.proto.registration import Registration
+from ntvl.proto.technique import Outcome
 
 __all__ = ["community_status", "peer_status", "supernode_status"]
 
@@ -54,4 +55,16 @@ def peer_status(membership: Membership, entry: Entry, now: float) -> dict[str, A
         "rx_bytes": 0 if activity is None else activity.rx_bytes,
         "tx_bytes": 0 if activity is None else activity.tx_bytes,
         "handshake_age_s": None if age_s is None else round(age_s, 1),
+        "attempts": [] if peer is None else [_attempt_status(o, now) for o in peer.pathfinder.outcomes],
+    }
+
+
+def _attempt_status(outcome: Outcome, now: float) -> dict[str, Any]:
+    return {
+        "technique": outcome.technique,
+        "verdict": outcome.verdict,
+        "packets": outcome.packets,
+        "took_s": round(outcome.ended - outcome.started, 3),
+        "ago_s": round(now - outcome.ended, 1),
+        "detail": outcome.detail,
     }
