@@ -134,7 +134,7 @@ class Demonstration:
 
     def _check_first_reply(self, pair: Pair, sent_at: float, first_s: float) -> None:
         source, target = pair
-        path = self.members[source].path_to(target, sent_at + first_s).path
+        path = self.members[source].reply_path(target, sent_at + first_s).path
         self._teller.step(f"{_arrow(pair)}: first reply after {_ms(first_s)}, by {path}")
         if first_s > _FIRST_REPLY_S:
             raise self._failed(pair, f"the first reply took {_ms(first_s)}, so the first packet waited for something")

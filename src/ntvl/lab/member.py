@@ -112,6 +112,19 @@ class Member:
         paths = [path for path in self._paths_to(name) if at is None or path.at <= at]
         return paths[-1] if paths else PathSeen(0.0, "none", "")
 
+    def reply_path(self, name: str, at: float) -> PathSeen:
+        """Returns by which path a reply came that arrived at a time on the monotonic clock.
+
+        A node tells of a new path a moment after the first frame has gone by it, so a reply may be ahead of the news.
+        """
+        seen = self.path_to(name, at)
+        if seen.path == "none":
+            self.program.wait_event(
+                lambda fields: _is(fields, "path-changed") and fields["name"] == name, 2.0, f"have a path to {name}"
+            )
+            seen = self.first_path_to(name) or seen
+        return seen
+
     def first_path_to(self, name: str) -> PathSeen | None:
         """Returns the first path that this node had to a member, or None before any."""
         return next(iter(self._paths_to(name)), None)
