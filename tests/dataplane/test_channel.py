@@ -97,7 +97,7 @@ def test_what_finds_no_room_waits_and_keeps_its_order(ends: tuple[EventChannel, 
 
 def test_a_message_of_any_size_crosses(ends: tuple[EventChannel, CommandChannel]) -> None:
     control, engine = ends
-    huge = Counters({}, 0, 0, dict.fromkeys(range(300000), 2 ** 40))
+    huge = Counters({}, 0, 0, dict.fromkeys(range(300000), 2**40))
     engine.send(huge)
     got: list[Event] = []
     for _ in range(1000):
