@@ -13,7 +13,7 @@ peers only, so no frame can go round.
 from collections.abc import Sequence
 from typing import Final
 
-from ntvl.dataplane.hub import NEVER, Hub
+from ntvl.dataplane.hub import NEVER, Buffers, Hub
 from ntvl.dataplane.inbound import Inbound
 from ntvl.dataplane.interface import (
     AddPeer,
@@ -32,6 +32,7 @@ from ntvl.dataplane.interface import (
     SetAddresses,
     SetPath,
 )
+from ntvl.dataplane.lane import Lane
 from ntvl.dataplane.outbound import Outbound
 from ntvl.dataplane.peer import Device, Peer, Way
 from ntvl.dataplane.reporter import Wakeup
@@ -51,6 +52,11 @@ class Forwarder:
     Args:
         relay: True for a supernode, which forwards RELAY datagrams; a node takes the prefix off and looks inside.
             The first `RelayMember` makes a supernode of it, too.
+
+    Attributes:
+        handle_frame, handle_frames: take what TAPs give; see `Outbound`.
+        handle_datagram, handle_train: take what sockets give; see `Inbound`.
+        lane: takes bulk transfers off them; see `Lane`.
     """
 
     def __init__(self, *, relay: bool = False) -> None:
@@ -62,6 +68,7 @@ class Forwarder:
         self.handle_frames = self._outbound.handle_frames
         self.handle_datagram = self._inbound.handle_datagram
         self.handle_train = self._inbound.handle_train
+        self.lane = Lane(hub, self._inbound)
 
     # --- commands ---
 
@@ -194,7 +201,7 @@ class Forwarder:
         """Returns the next train to send, or None; call until None after everything handed in."""
         return self._hub.sends.popleft() if self._hub.sends else None
 
-    def poll_write(self) -> tuple[int, list[bytes]] | None:
+    def poll_write(self) -> tuple[int, Buffers] | None:
         """Returns (device, buffers) of the next frame, its buffers to be written in one call, or None."""
         return self._hub.writes.popleft() if self._hub.writes else None
 

@@ -1,6 +1,7 @@
 """What both directions of a forwarder share: who is known, what goes out, what is counted."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from ntvl.dataplane.peer import Device, Peer
@@ -11,10 +12,13 @@ from ntvl.dataplane.session import Session
 from ntvl.dataplane.train import Train
 from ntvl.wire.address import Address
 
-__all__ = ["NEVER", "Hub", "Note"]
+__all__ = ["NEVER", "Buffers", "Hub", "Note"]
 
 NEVER: Final = float("inf")
 
+
+Buffers = Sequence[bytes | memoryview]
+"""What makes one frame or train when written or sent together."""
 
 Note = tuple[Peer, int, Address | None, int, float]
 """Peer, bytes, sender's address (None: we sent), socket, and when."""
@@ -39,7 +43,7 @@ class Hub:
         self.sessions: dict[int, tuple[Session, Peer]] = {}
         self.notes: list[Note] = []
         self.sends: deque[Train] = deque()
-        self.writes: deque[tuple[int, list[bytes]]] = deque()
+        self.writes: deque[tuple[int, Buffers]] = deque()
         self.pending = Pending()
         self.relay = RelayTable()
         self.reporter = Reporter(self.relay)

@@ -5,7 +5,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 
 from ntvl.dataplane.guard import check_sender
-from ntvl.dataplane.hub import NEVER, Hub
+from ntvl.dataplane.hub import NEVER, Buffers, Hub
 from ntvl.dataplane.joiner import RUN_AGE_S
 from ntvl.dataplane.outbound import Outbound
 from ntvl.dataplane.peer import Device, Peer
@@ -72,7 +72,7 @@ class Inbound:
                     window.top = number
                     self._hub.notes.append((peer, len(data), address, socket, now))
                     if len(plain) <= FRAME_BUFFER_MIN or plain[0] != FRAME or plain[2] != GSO_NONE:
-                        self._deliver(peer, [plain], now)
+                        self.deliver(peer, [plain], now)
                         return None
                     frame = plain[1:]
                     device = peer.device
@@ -190,7 +190,7 @@ class Inbound:
         self._hub.reporter.touch(peer, now)
         if not session.confirmed:
             self._outbound.confirm(session, peer, now)
-        self._deliver(peer, plains, now)
+        self.deliver(peer, plains, now)
 
     def _refuse(self, index: int, count: int, socket: int, address: Address, relay: Relay | None, now: float) -> None:
         if any(session.send_index == index for session, _ in self._hub.sessions.values()):
@@ -199,7 +199,8 @@ class Inbound:
         self._count("unknown-session", count)
         self._hub.reporter.unknown(address, index, socket, relay, now)
 
-    def _deliver(self, peer: Peer, plains: list[bytes], now: float) -> None:
+    def deliver(self, peer: Peer, plains: list[bytes], now: float) -> None:
+        """Takes what was under the seals of a peer's datagrams, in order."""
         joiner = peer.joiner
         assert joiner is not None
         position, count = 0, len(plains)
@@ -242,9 +243,10 @@ class Inbound:
         except PeerError as error:
             self._count(error.reason)
             return
-        self._write(peer.device, [buffer])
+        self.write(peer.device, [buffer])
 
-    def _write(self, device: Device, buffers: list[bytes]) -> None:
+    def write(self, device: Device, buffers: Buffers) -> None:
+        """Queues one frame for the TAP."""
         if buffers[0][1] & ~GSO_ECN == GSO_UDP and not device.writes_uso:
             try:
                 for frame in cut_super_frame(b"".join(buffers)):
@@ -272,7 +274,7 @@ class Inbound:
         self._runs.pop(peer, None)
         buffers = peer.joiner.close() if peer.joiner is not None else []
         if buffers:
-            self._write(peer.device, buffers)
+            self.write(peer.device, buffers)
 
     def _reassemble(self, peer: Peer, plain: bytes, now: float) -> None:
         reassembly = peer.reassembly

@@ -7,13 +7,12 @@ it is there. A piece that comes late opens a run of its own and is delivered alo
 """
 
 import struct
-from functools import lru_cache
 from itertools import repeat
 from operator import itemgetter
 from typing import Final
 
 from ntvl.errors import PeerError
-from ntvl.wire.plaintext import PIECE, PIECE_HEADER_BYTES, Fragment, Piece, parse_piece
+from ntvl.wire.plaintext import PIECE_HEADER_BYTES, PIECE_STEP_MIN, Fragment, Piece, parse_piece, piece_starts
 from ntvl.wire.vnet import build_part
 
 __all__ = ["FRAGMENT_AGE_S", "FRAGMENT_BYTES_MAX", "FRAGMENT_FRAMES_MAX", "RUN_AGE_S", "Reassembly", "RunJoiner"]
@@ -27,9 +26,6 @@ FRAGMENT_FRAMES_MAX: Final = 16
 FRAGMENT_BYTES_MAX: Final = 512 * 1024
 
 _OFFSET: Final = struct.Struct("!xH")
-_STEP_MIN: Final = 64
-"""Smaller pieces than any sender makes, and than tables are worth."""
-_START: Final = struct.Struct("!BH")
 
 
 class RunJoiner:
@@ -76,7 +72,7 @@ class RunJoiner:
         piece = self._piece
         skip = self._skip
         step = len(plains[0]) - skip
-        if piece is None or step < _STEP_MIN or self._next % step:
+        if piece is None or step < PIECE_STEP_MIN or self._next % step:
             return 0
         layout = piece.layout
         missing = layout.size - self._next
@@ -89,7 +85,7 @@ class RunJoiner:
         if not layout.is_tcp and (step % layout.gso_size or (end % layout.gso_size and end != layout.size)):
             return 0
         index = self._next // step
-        heads = map(bytes.__add__, _starts(step)[index : index + count], repeat(self._tail))
+        heads = map(bytes.__add__, piece_starts(step)[index : index + count], repeat(self._tail))
         if not all(map(bytes.startswith, run, heads)):
             return 0
         self._buffers.extend(map(self._cut, run))
@@ -203,9 +199,3 @@ class Reassembly:
     def _forget(self, run: int) -> None:
         self._bytes -= self._partials.pop(run).received
         self.incomplete += 1
-
-
-@lru_cache(maxsize=32)
-def _starts(step: int) -> list[bytes]:
-    # The first three bytes of all pieces of a run that is cut every `step` bytes.
-    return [_START.pack(PIECE, offset) for offset in range(0, 0x10000, step)]

@@ -52,8 +52,13 @@ class Packer:
             builder.add(_close(bundle))
         return builder.groups
 
+    def next_run(self) -> int:
+        """Returns the number for the next frame that is cut."""
+        self._run = (self._run + 1) & 0xFFFF
+        return self._run
+
     def _cut(self, buffer: bytes) -> list[bytes]:
-        self._run = run = (self._run + 1) & 0xFFFF
+        run = self.next_run()
         pieces = None
         if buffer[1] != GSO_NONE:
             try:

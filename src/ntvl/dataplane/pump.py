@@ -18,8 +18,9 @@ from ntvl.dataplane.channel import CommandChannel, Dropped
 from ntvl.dataplane.forwarder import Forwarder, Train
 from ntvl.dataplane.interface import CloseDevice, Command, InstallSession, OpenDevice
 from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
+from ntvl.dataplane.slots import FrameSlots
 from ntvl.dataplane.tap import Tap, open_tap
-from ntvl.dataplane.udp import SegmentSender, receive_train
+from ntvl.dataplane.udp import SegmentSender, receive_into, receive_train
 from ntvl.errors import UsageError
 from ntvl.wire.vnet import SUPER_BYTES_MAX
 
@@ -27,6 +28,7 @@ __all__ = ["Pump"]
 
 BATCH_FRAMES: Final = 256
 LARGE_BYTES: Final = 16 * 1024
+BATCH_SLOTS: Final = 1
 BATCH_TRAINS: Final = 16
 BACKLOG_MAX: Final = 256
 _NEVER: Final = float("inf")
@@ -57,6 +59,8 @@ class Pump:
         self._sender6 = senders.get(socket.AF_INET6)
         self._answering: dict[int, Tap] = {}
         self._is_quiet = True
+        self._is_bulk = False
+        self._slots: dict[int, FrameSlots | None] = {}
         self._moved = False
         self._warm_until = -_NEVER
         self._rehearsal: Rehearsal | None = None
@@ -113,10 +117,13 @@ class Pump:
             self._apply(commands, now)
 
     def _read_tap(self, handle: int, tap: Tap, now: float) -> None:
-        read, descriptor = os.read, tap.descriptor
         frames: list[bytes] = []
+        slots = self._slots.get(handle)
         try:
-            if self._is_quiet:
+            if slots is not None and not self._read_slots(handle, tap, slots, frames, now):
+                return
+            read, descriptor = os.read, tap.descriptor
+            if self._is_quiet and not frames:
                 # Nothing to share a datagram with, most likely: what is alone goes at once, then more is looked for.
                 train = self._forwarder.handle_frame(handle, read(descriptor, SUPER_BYTES_MAX), now)
                 if train is not None:
@@ -127,6 +134,7 @@ class Pump:
                 frame = read(descriptor, SUPER_BYTES_MAX)
                 frames.append(frame)
                 if len(frame) > LARGE_BYTES:
+                    self._slots[handle] = self._forwarder.lane.find_slots(frame)
                     break
         except BlockingIOError:
             pass
@@ -138,11 +146,36 @@ class Pump:
             self._forwarder.handle_frames(handle, frames, now)
             self._send_out()
 
+    def _read_slots(self, handle: int, tap: Tap, slots: FrameSlots, frames: list[bytes], now: float) -> bool:
+        """Reads super-frames into slots for as long as they come in their shape.
+
+        Returns:
+            Whether there may be more to read; a first other frame is then in `frames`, and the slots are given up.
+        """
+        for _ in range(BATCH_SLOTS):
+            size = os.readv(tap.descriptor, slots.views)
+            train = self._forwarder.lane.seal_slots(handle, slots, size, now) if size > LARGE_BYTES else None
+            if train is None:
+                frames.append(slots.frame(size))
+                self._slots[handle] = self._forwarder.lane.find_slots(frames[0]) if size > LARGE_BYTES else None
+                return True
+            self._send(train)
+            self._is_quiet = False
+        return False
+
     def _read_udp(self, sock: socket.socket, now: float) -> None:
         forwarder = self._forwarder
         try:
             for _ in range(BATCH_TRAINS):
-                data, segment_bytes, source = receive_train(sock)
+                if self._is_bulk:
+                    size, segment_bytes, source = receive_into(sock, forwarder.lane.buffer)
+                    if segment_bytes and forwarder.lane.open_train(size, segment_bytes, 0, source, now):
+                        self._write_out()
+                        continue
+                    data = bytes(forwarder.lane.buffer[:size])
+                else:
+                    data, segment_bytes, source = receive_train(sock)
+                self._is_bulk = len(data) > LARGE_BYTES and segment_bytes > 0
                 if segment_bytes:
                     forwarder.handle_train(data, segment_bytes, 0, source, now)
                     self._write_out()
@@ -165,7 +198,7 @@ class Pump:
                 self._read_tap(handle, tap, now)
         self._answering.clear()
 
-    def _write(self, device: int, frame: bytes) -> None:
+    def _write(self, device: int, frame: bytes | memoryview) -> None:
         tap = self._taps.get(device)
         try:
             if tap is None:
@@ -180,12 +213,12 @@ class Pump:
     def _send_out(self) -> None:
         poll_send = self._forwarder.poll_send
         while (train := poll_send()) is not None:
-            if self._backlog:
-                self._wait(train)
-            else:
-                self._send(train)
+            self._send(train)
 
     def _send(self, train: Train) -> None:
+        if self._backlog:
+            self._wait(train)
+            return
         sender = self._sender6 if ":" in train.address[0] else self._sender4
         if sender is None:
             self._forwarder.count("send-failed", len(train.datagrams()))
@@ -205,7 +238,8 @@ class Pump:
             return
         if not self._backlog:
             self._watch(select.EPOLLIN | select.EPOLLOUT, 0)
-        self._backlog.append(train)
+        # What lies in buffers that are soon used again is copied.
+        self._backlog.append(train._replace(buffers=[bytes(buffer) for buffer in train.buffers]))
 
     def _retry(self) -> None:
         trains, self._backlog = self._backlog, deque()
@@ -279,6 +313,7 @@ class Pump:
         tap = self._taps.pop(handle, None)
         if tap is not None:
             self._epoll.unregister(tap.descriptor)
+            self._slots.pop(handle, None)
             del self._handlers[tap.descriptor]
             tap.close()
         self._forwarder.close_device(handle, reason)

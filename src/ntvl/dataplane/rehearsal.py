@@ -39,7 +39,7 @@ class Rehearsal:
     def step(self, now: float) -> bytes | None:
         """Carries one frame from left to right; returns it as it would be written to a TAP."""
         train = self._left.handle_frame(1, self._frame, now)
-        written = None if train is None else self._right.handle_datagram(train.buffers[0], 0, _ADDRESS, now)
+        written = None if train is None else self._right.handle_datagram(bytes(train.buffers[0]), 0, _ADDRESS, now)
         self._left.poll_timeout()
         self._right.poll_timeout()
         return None if written is None else written[1]

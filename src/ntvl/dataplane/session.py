@@ -6,6 +6,7 @@ order, a seal that does not open. Both ways give the same result; the slow one i
 """
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import repeat
 from typing import Final
@@ -24,6 +25,11 @@ NUMBER_MAX: Final = 1 << 48
 """A session seals no more packets than this: far beyond any rekeying, far below where AES-GCM becomes weak."""
 
 
+Buffer = bytes | bytearray | memoryview
+Into = Callable[[Buffer, Buffer, Buffer | None, Buffer], int]
+"""Seals or opens (nonce, data, nothing more, where to put it); returns how many bytes that are."""
+
+
 class Session:
     """Holds the keys, the numbers and the replay window of one session with one peer.
 
@@ -36,6 +42,7 @@ class Session:
     Attributes:
         header: the first 8 bytes of every datagram; the number follows.
         nonce: the first 4 bytes of every nonce; the number follows.
+        encrypt_into, decrypt_into: into a buffer, None where the library is too old for it.
         number: the next one to seal under; whoever uses `encrypt` counts it up.
     """
 
@@ -43,7 +50,9 @@ class Session:
         "_keys",
         "confirmed",
         "decrypt",
+        "decrypt_into",
         "encrypt",
+        "encrypt_into",
         "header",
         "nonce",
         "number",
@@ -60,8 +69,10 @@ class Session:
         self.confirmed = confirmed
         self.number = 0
         self.window = ReplayWindow()
-        self.encrypt = new_aead(cipher, send_key).encrypt
-        self.decrypt = new_aead(cipher, receive_key).decrypt
+        sealer, opener = new_aead(cipher, send_key), new_aead(cipher, receive_key)
+        self.encrypt, self.decrypt = sealer.encrypt, opener.decrypt
+        self.encrypt_into: Into | None = getattr(sealer, "encrypt_into", None)
+        self.decrypt_into: Into | None = getattr(opener, "decrypt_into", None)
         self._keys = (cipher, send_index, send_key, receive_key)
         self.nonce = send_index.to_bytes(4, "big")
         self.header = bytes((Kind.DATA, 0, 0, 0)) + self.nonce

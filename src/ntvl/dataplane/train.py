@@ -5,7 +5,7 @@ equally long but for the last, which may be shorter. The limits are the kernel's
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -31,7 +31,7 @@ class Train(NamedTuple):
 
     socket: int
     address: Address
-    buffers: list[bytes]
+    buffers: "Sequence[bytes | memoryview]"
     segment_bytes: int
 
     def datagrams(self) -> list[bytes]:

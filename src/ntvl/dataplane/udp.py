@@ -16,7 +16,7 @@ from ntvl.dataplane.train import Train
 from ntvl.errors import UsageError
 from ntvl.wire.address import Address
 
-__all__ = ["BUFFER_BYTES", "SegmentSender", "bind_udp", "receive_train"]
+__all__ = ["BUFFER_BYTES", "SegmentSender", "bind_udp", "receive_into", "receive_train"]
 
 BUFFER_BYTES: Final = 8 * 1024 * 1024
 _RECEIVE_BYTES: Final = 65535
@@ -77,6 +77,16 @@ def receive_train(sock: socket.socket) -> tuple[bytes, int, Address]:
         if level == _SOL_UDP and kind == _UDP_GRO:
             (segment_bytes,) = _INT.unpack_from(value)
     return data, segment_bytes, source if len(source) == 2 else source[:2]
+
+
+def receive_into(sock: socket.socket, buffer: bytearray) -> tuple[int, int, Address]:
+    """Returns as `receive_train`, with the size of what is now in `buffer` instead of the datagrams."""
+    size, ancillary, _, source = sock.recvmsg_into((buffer,), _ANCILLARY_BYTES)
+    segment_bytes = 0
+    for level, kind, value in ancillary:
+        if level == _SOL_UDP and kind == _UDP_GRO:
+            (segment_bytes,) = _INT.unpack_from(value)
+    return size, segment_bytes, source if len(source) == 2 else source[:2]
 
 
 class SegmentSender:

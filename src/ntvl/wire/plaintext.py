@@ -17,6 +17,7 @@ A FRAGMENT is for a frame that is too large and cannot be cut; it is delivered w
 """
 
 import struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ntvl.errors import PeerError
@@ -34,6 +35,7 @@ __all__ = [
     "FRAME_BUFFER_MIN",
     "PIECE",
     "PIECE_HEADER_BYTES",
+    "PIECE_STEP_MIN",
     "Fragment",
     "Piece",
     "build_bundle",
@@ -42,6 +44,8 @@ __all__ = [
     "parse_bundle",
     "parse_fragment",
     "parse_piece",
+    "piece_starts",
+    "piece_step",
 ]
 
 FRAME: Final = 1
@@ -56,6 +60,9 @@ BUNDLE_LENGTH: Final = struct.Struct("!H")
 FRAME_BUFFER_MIN: Final = VNET_BYTES + ETHERNET_BYTES
 FRAME_BUFFER_MAX: Final = PLAINTEXT_BYTES_MAX - 1
 """Largest virtio header and frame that travel in one FRAME."""
+
+PIECE_STEP_MIN: Final = 64
+"""No PIECE but the last carries less; nobody makes such, and tables need a bound."""
 
 _PIECE_OFFSET: Final = struct.Struct("!BH")
 
@@ -85,19 +92,26 @@ def build_pieces(buffer: bytes, layout: SuperFrame, run: int) -> list[bytes] | N
         run: 0..65535, another one for each super-frame to a peer.
     """
     start = layout.payload
-    room = PLAINTEXT_BYTES_MAX - PIECE_HEADER_BYTES - start
-    step = room // layout.gso_size * layout.gso_size
+    step = piece_step(layout)
     if step == 0:
-        if not layout.is_tcp:
-            return None
-        step = room
+        return None
     tail = run.to_bytes(2, "big") + buffer[:start]
-    pack = _PIECE_OFFSET.pack
-    size = layout.size
     return [
-        b"".join((pack(PIECE, offset), tail, buffer[start + offset : start + offset + step]))
-        for offset in range(0, size, step)
+        b"".join((first, tail, buffer[position : position + step]))
+        for first, position in zip(piece_starts(step), range(start, start + layout.size, step), strict=False)
     ]
+
+
+def piece_step(layout: SuperFrame) -> int:
+    """Returns how much payload each PIECE of a super-frame carries, 0 where it cannot be cut small enough."""
+    room = PLAINTEXT_BYTES_MAX - PIECE_HEADER_BYTES - layout.payload
+    return room // layout.gso_size * layout.gso_size or (room if layout.is_tcp else 0)
+
+
+@lru_cache(maxsize=32)
+def piece_starts(step: int) -> list[bytes]:
+    """Returns the first three bytes of all PIECEs of a run that is cut every `step` bytes, 64 at least."""
+    return [_PIECE_OFFSET.pack(PIECE, offset) for offset in range(0, 0x10000, max(step, PIECE_STEP_MIN))]
 
 
 def build_fragments(buffer: bytes, run: int) -> list[bytes]:

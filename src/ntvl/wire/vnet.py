@@ -25,6 +25,7 @@ __all__ = [
     "GSO_TCPV4",
     "GSO_TCPV6",
     "GSO_UDP",
+    "HEADERS_MAX",
     "NEEDS_CSUM",
     "PLAIN",
     "SUPER_BYTES_MAX",
@@ -59,7 +60,8 @@ SUPER_BYTES_MAX: Final = VNET_BYTES + ETHERNET_BYTES + 8 + 65535
 SEGMENTS_MAX: Final = 4096
 """More segments than any kernel makes of 64 KiB; a peer may not make ours do more work than that."""
 
-_HEADERS_MAX: Final = 256
+HEADERS_MAX: Final = 256
+"""More than virtio, Ethernet, IP and TCP headers take, unless they are made to annoy."""
 _TCP: Final = 6
 _UDP: Final = 17
 _IPV4_PLAIN: Final = b"\x08\x00\x45"
@@ -116,7 +118,7 @@ def parse_super_frame(buffer: bytes | memoryview) -> SuperFrame:
         header = 8
     payload = transport + header
     size -= payload
-    if size <= 0 or payload > _HEADERS_MAX or payload > len(buffer) or size > gso_size * SEGMENTS_MAX:
+    if size <= 0 or payload > HEADERS_MAX or payload > len(buffer) or size > gso_size * SEGMENTS_MAX:
         raise PeerError("header", "lengths contradict each other")
     return SuperFrame(network, transport, payload, size, gso_size, is_ipv6, is_tcp)
 
