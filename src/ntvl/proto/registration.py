@@ -432,6 +432,8 @@ class Registration:
         if self._key_at is not None and now >= self._key_at:
             if self.key is None:
                 self._mark_unreachable(now)
+                if self._key_tries == 3:
+                    self._note_silence(now)
                 self._ask_key(now)
             else:
                 self._key_at = None
