@@ -120,7 +120,7 @@ def test_an_address_may_be_written_in_each_of_these_ways(
         ({"subnet": "224.0.0.0/8"}, "private one"),
         ({"mtu": 500}, "MTU of 500"),
         ({"mtu": 9001}, "MTU of 9001"),
-        ({"port": 65536}, "65536 is not an UDP port"),
+        ({"port": 65536}, "65536 is not a UDP port"),
         ({"name": ""}, "cannot name a node"),
         ({"name": "a\nb"}, "cannot name a node"),
         ({"name": "n" * 64}, "cannot name a node"),

@@ -227,7 +227,7 @@ def _check_port(port: int | str | None) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 65535:
-        raise UsageError(f"{port} is not an UDP port: use 1 to 65535, or 0 for any free one.")
+        raise UsageError(f"{port} is not a UDP port: use 1 to 65535, or 0 for any free one.")
     return number
 
 

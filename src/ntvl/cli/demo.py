@@ -1,7 +1,9 @@
 """`ntvl demo`: everything on one machine, in network namespaces, with kernel NATs and the real programs."""
 
 import json
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,10 +185,14 @@ def describe_kept(stage: Stage, demonstration: Demonstration) -> str:
     lines += [f"    ip netns exec {stage.namespace(machine)} bash" for machine in stage.topology.machines]
     lines += ["", "To ask a node:", ""]
     for name, member in demonstration.members.items():
-        lines.append(f"    ntvl status --socket {member.socket}    # {name}, {member.address or 'not joined'}")
-    return "\n".join(
-        [*lines, "", f"Logs and state are in {stage.directory}. To remove all of it:", "", f"    {TITLE} --remove"]
-    )
+        lines.append(f"    {_program()} status --socket {member.socket}    # {name}, {member.address or 'not joined'}")
+    removal = f"    {_program()} demo --remove"
+    return "\n".join([*lines, "", f"Logs and state are in {stage.directory}. To remove all of it:", "", removal])
+
+
+def _program() -> str:
+    """Returns how to call ntvl from this terminal: by its name only where that leads to it."""
+    return "ntvl" if shutil.which("ntvl") else f"{sys.executable} -m ntvl"
 
 
 def _build_and_run(screen: Screen, keep: bool) -> dict[str, Any]:

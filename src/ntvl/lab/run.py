@@ -67,7 +67,10 @@ class Run:
         """Writes the record, readable by its owner alone."""
         _RECORDS.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = _RECORDS / f"{self.name}.json"
-        path.write_text(json.dumps(asdict(self)))
+        # In one step: another lab that looks for what was left behind must never read half a record.
+        draft = path.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(path)
 
     def keep(self) -> "Run":
         """Returns the run marked to outlive its process, and writes that down."""

@@ -13,7 +13,7 @@ __all__ = ["community_status", "peer_status", "supernode_status"]
 
 def supernode_status(registration: Registration) -> dict[str, Any]:
     """Returns an entry of `supernodes`."""
-    rtt_s, observed = registration.rtt_s, registration.observed
+    rtt_s, observed = registration.rtt_s if registration.is_reachable() else None, registration.observed
     return {
         "url": str(registration.url),
         "state": registration.state,
