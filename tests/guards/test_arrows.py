@@ -35,7 +35,8 @@ NARROW: Final[dict[tuple[str, str], frozenset[str]]] = {
 
 PURE_PACKAGES: Final = ("ntvl.wire", "ntvl.identity", "ntvl.proto")
 IMPURE_ENGINE_MODULES: Final = frozenset(
-    f"ntvl.dataplane.{name}" for name in ("channel", "choice", "engine", "pump", "tap", "udp", "worker")
+    f"ntvl.dataplane.{name}"
+    for name in ("channel", "choice", "engine", "mover", "pump", "rehearsal", "tap", "udp", "worker")
 )
 """The part of the Python engine that does input and output; all else in `dataplane` is pure, the forwarder first."""
 

@@ -197,6 +197,11 @@ class Forwarder:
 
     # --- out, and time ---
 
+    @property
+    def is_relay(self) -> bool:
+        """Returns whether this is a supernode's."""
+        return self._inbound.is_relay
+
     def poll_send(self) -> Train | None:
         """Returns the next train to send, or None; call until None after everything handed in."""
         return self._hub.sends.popleft() if self._hub.sends else None
