@@ -48,8 +48,8 @@ class Overlay:
                 arguments=(*more, *arguments),
             )
         for machine in machines if ready else ():
-            self.members[machine].wait_address(40.0)
-            self.members[machine].wait_peers([other for other in self.members if other != machine], 40.0)
+            self.members[machine].wait_address(60.0)
+            self.members[machine].wait_peers([other for other in self.members if other != machine], 60.0)
 
     def address(self, machine: str) -> str:
         return self.members[machine].address

@@ -15,7 +15,7 @@ __all__ = ["NTVL", "Member", "PathSeen", "start_supernode"]
 NTVL: Final = (sys.executable, "-m", "ntvl")
 """The command `ntvl` of this very installation."""
 
-_START_S: Final = 15.0
+_START_S: Final = 30.0
 
 
 class PathSeen(NamedTuple):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from ntvl.errors import UsageError
@@ -32,6 +33,7 @@ class Stage:
         self.topology = topology
         self._title = title
         self._run: Run | None = None
+        self._numbers = count()
         self._programs: list[Program] = []
         self._kept = False
 
@@ -120,7 +122,7 @@ class Stage:
             name or f"{Path(argv[0]).name} on {machine}",
             self.namespace(machine),
             argv,
-            self.directory / f"{len(self._programs):02}-{machine}.log",
+            self.directory / f"{next(self._numbers):02}-{machine}.log",
             environment=environment,
             on_event=on_event,
         )
