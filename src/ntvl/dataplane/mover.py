@@ -28,6 +28,10 @@ BATCH_TRAINS: Final = 16
 LARGE_BYTES: Final = 16 * 1024
 """A frame or train from here on is a part of a bulk transfer, and passed on before the next is read."""
 BACKLOG_MAX: Final = 256
+QUIET_S: Final = 0.0005
+"""A frame so long after the one before it is taken to be alone."""
+ANSWER_S: Final = 0.1
+"""So often a TAP that did not answer within a write is looked at again."""
 
 
 class Mover:
@@ -42,18 +46,21 @@ class Mover:
     Attributes:
         taps: the devices by handle; whoever opens and closes them keeps this up to date.
         has_moved: whether something has been sent or written; whoever wants to know resets it.
-        is_quiet: whether the last look at a TAP found at most one frame.
+        is_quiet: whether the last batch from a TAP was of at most one frame.
     """
 
     __slots__ = (
         "_answering",
+        "_answers",
         "_backlog",
         "_is_bulk",
         "_on_blocked",
         "_on_lost",
+        "_read_at",
         "_sender4",
         "_sender6",
         "_slots",
+        "_tried_at",
         "forwarder",
         "has_moved",
         "is_quiet",
@@ -81,6 +88,8 @@ class Mover:
         self._answering: dict[int, Tap] = {}
         self._slots: dict[int, FrameSlots | None] = {}
         self._is_bulk = False
+        self._answers = False
+        self._read_at = self._tried_at = float("-inf")
 
     @property
     def is_blocked(self) -> bool:
@@ -94,21 +103,24 @@ class Mover:
 
     # --- TAP to UDP ---
 
-    def read_tap(self, handle: int, tap: Tap, now: float) -> None:
-        """Passes on a batch of what a TAP has."""
+    def read_tap(self, handle: int, tap: Tap, now: float) -> bool:
+        """Passes on a batch of what a TAP has; returns whether there was anything."""
         frames: list[bytes] = []
         slots = self._slots.get(handle)
         try:
             if slots is not None and not self._read_slots(handle, tap, slots, frames, now):
-                return
+                self._read_at = now
+                return True
             read, descriptor = os.read, tap.descriptor
-            if self.is_quiet and not frames:
-                # Nothing to share a datagram with, most likely: what is alone goes at once, then more is looked for.
+            if now - self._read_at > QUIET_S and not frames:
+                # Nothing to share a datagram with, most likely, and nothing behind it: it goes at once, by itself.
                 train = self.forwarder.handle_frame(handle, read(descriptor, SUPER_BYTES_MAX), now)
+                self._read_at = now
                 if train is not None:
                     self._send(train)
                 else:
                     self.send_out()
+                return True
             for _ in range(BATCH_FRAMES):
                 frame = read(descriptor, SUPER_BYTES_MAX)
                 frames.append(frame)
@@ -119,11 +131,14 @@ class Mover:
             pass
         except OSError as error:
             self._on_lost(handle, f"the network device {tap.name} is gone: {error.strerror}")
-            return
+            return False
         self.is_quiet = len(frames) <= 1
-        if frames:
-            self.forwarder.handle_frames(handle, frames, now)
-            self.send_out()
+        if not frames:
+            return False
+        self._read_at = now
+        self.forwarder.handle_frames(handle, frames, now)
+        self.send_out()
+        return True
 
     def _read_slots(self, handle: int, tap: Tap, slots: FrameSlots, frames: list[bytes], now: float) -> bool:
         """Reads a super-frame into slots.
@@ -219,9 +234,12 @@ class Mover:
         except OSError:
             pass  # An error that an earlier datagram caused; says nothing of those that wait.
         if self._answering:
-            if not self._backlog:
-                for handle, tap in tuple(self._answering.items()):
-                    self.read_tap(handle, tap, now)
+            # Whether it answers within the write is a habit that lasts: a host answers, a client is answered.
+            if not self._backlog and (self._answers or now - self._tried_at > ANSWER_S):
+                self._tried_at = now
+                self._answers = False
+                for handle, tap in self._answering.items():
+                    self._answers |= self.read_tap(handle, tap, now)
             self._answering.clear()
 
     def write_out(self) -> None:

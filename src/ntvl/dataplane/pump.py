@@ -48,7 +48,7 @@ class Pump:
         self._rehearsal: Rehearsal | None = None
         self._ended = False
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[float], None]] = {}
+        self._handlers: dict[int, Callable[[float], object]] = {}
         self._add(channel, self._read_channel)
         for sock in self._sockets:
             self._add(sock, partial(self._mover.read_udp, sock))
@@ -93,7 +93,7 @@ class Pump:
             if self._rehearsal is not None:
                 self._rehearsal.close()
 
-    def _add(self, source: "CommandChannel | socket.socket | Tap", handler: Callable[[float], None]) -> None:
+    def _add(self, source: "CommandChannel | socket.socket | Tap", handler: Callable[[float], object]) -> None:
         self._handlers[source.fileno()] = handler
         self._epoll.register(source, select.EPOLLIN)
 
