@@ -62,6 +62,7 @@ REASONS: Final[dict[str, str]] = {
     "no-peer": "no member to send to",
     "send-failed": "the kernel refused the datagram",
     "write-failed": "the kernel refused the frame",
+    "fault": "a bug in this program, survived; its log tells where",
     # relay
     "relay-source": "a relayed datagram from an address that holds no registration",
     "relay-target": "a relayed datagram for nobody",

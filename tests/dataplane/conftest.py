@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
 _COUNT = itertools.count(1)
+_WAITING: "weakref.WeakKeyDictionary[Engine, list[Event]]" = weakref.WeakKeyDictionary()
 
 
 def run(*arguments: str, timeout_s: float = 60.0, check: bool = True) -> str:
@@ -114,11 +116,15 @@ def hosts() -> Iterator[Hosts]:
 
 
 def wait_event(engine: Engine, kinds: type[E] | tuple[type[E], ...], timeout_s: float = 10.0) -> E:
-    """Returns the first event of these kinds; those before it are lost."""
+    """Returns the next event of these kinds; others that came before it are lost, those behind it are not."""
     deadline = time.monotonic() + timeout_s
+    waiting = _WAITING.setdefault(engine, [])
     while time.monotonic() < deadline:
-        select.select([engine], [], [], 0.1)
-        for event in engine.drain():
+        if not waiting:
+            select.select([engine], [], [], 0.1)
+            waiting += engine.drain()
+        while waiting:
+            event = waiting.pop(0)
             if isinstance(event, kinds):
                 return event
     raise AssertionError(f"no {kinds} within {timeout_s} s")

@@ -3,10 +3,12 @@
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -137,6 +139,34 @@ def test_a_port_in_use_is_said_in_one_sentence() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"^UDP port {port} is in use on 127.0.0.1: .*another port$"):
             start_engine(listen=[Address("127.0.0.1", port)], taps=False)
+
+
+def test_a_bug_costs_a_datagram_and_not_the_engine(capfd: pytest.CaptureFixture[str]) -> None:
+    """The bug is made by a site hook that breaks the reading of one byte value."""
+    hook = "import ntvl.dataplane.inbound as m\nm.is_stun = lambda data: 1 // (data[0] - 0x01)\n"
+    directory = Path(tempfile.mkdtemp())
+    (directory / "sitecustomize.py").write_text(hook)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(directory), before)))
+    try:
+        engine = loopback_engine()
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            for data in (b"\x01one", b"\x01two", b"\x84three"):
+                peer.sendto(data, ("127.0.0.1", engine.port))
+            wanted = {"datagram", "counters"}
+            while wanted:
+                match wait_event(engine, (ControlDatagram, Counters)):
+                    case ControlDatagram(data=b"\x84three"):
+                        wanted.discard("datagram")
+                    case Counters(drops={"fault": 2}):
+                        wanted.discard("counters")
+    finally:
+        engine.close()
+        shutil.rmtree(directory)
+    assert capfd.readouterr().err.count("ZeroDivisionError") == 1
 
 
 @root

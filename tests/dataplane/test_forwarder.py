@@ -426,6 +426,16 @@ def test_a_peer_told_with_other_addresses_keeps_its_session() -> None:
     assert pair.received() == [plain_frame()]
 
 
+def test_a_claim_that_lost_is_heard_when_told_again() -> None:
+    pair = Pair()
+    pair.a.apply([AddPeer(8, DEVICE, (MAC_C,), (), False), AddPeer(9, DEVICE, (MAC_C,), (), False)], 0.0)
+    pair.a.handle_frames(DEVICE, [plain_frame(target=MAC_C)], 1.0)
+    assert drain_events(pair.a) == [Wanted(8)]
+    pair.a.apply([RemovePeer(8), AddPeer(9, DEVICE, (MAC_C,), (), False)], 1.0)
+    pair.a.handle_frames(DEVICE, [plain_frame(target=MAC_C)], 2.0)
+    assert drain_events(pair.a) == [Wanted(9)]
+
+
 def test_control_datagrams_come_up_as_they_are() -> None:
     pair = Pair()
     for kind in (Kind.INITIATION, Kind.CONTROL, Kind.RESET):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.dataplane.frames import IP6_A, IP6_B, IP_A, IP_B, PLAIN, pattern, plain_frame, segments, tcp_super, udp_super
 from tests.dataplane.pair import ADDRESS_A, DEVICE, Pair, drain_sends, drops
 
+from ntvl.dataplane.peer import Peer
 from ntvl.wire.header import DATAGRAM_BYTES_MAX
 
 V4 = {"source": IP_A, "target": IP_B}
@@ -220,6 +221,14 @@ def test_fragments_of_many_frames_are_bounded() -> None:
     pair.receive(pair.datagrams(frames)[index * 7] for index in range(100))
     assert drops(pair.b, now=1.0)["incomplete"] == 84
     assert drops(pair.b, now=5.0)["incomplete"] == 100
+
+
+def test_peers_with_frames_in_the_making_are_bounded() -> None:
+    pair = Pair()
+    first = pair.datagrams([plain_frame(9000)])[0]
+    pair.b._inbound._reassembling.update(Peer(handle, pair.b._hub.devices[DEVICE]) for handle in range(64))
+    pair.receive([first])
+    assert drops(pair.b, now=1.0) == {"queue-full": 1}
 
 
 def test_udp_super_frames_are_cut_where_the_kernel_does_not_take_them() -> None:

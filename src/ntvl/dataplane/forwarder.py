@@ -140,8 +140,6 @@ class Forwarder:
             peer = None
         if peer is None:
             peer = self._hub.peers[command.peer] = device.peers[command.peer] = Peer(command.peer, device)
-        elif peer.matches(command):
-            return
         elif command.certified and not peer.certified and set(command.macs) != set(peer.macs):
             # Frames waited for whom the supernode named; the certificate names somebody else.
             self._hub.pending.discard(peer)
@@ -151,7 +149,7 @@ class Forwarder:
     def _remove_peer(self, peer: Peer) -> None:
         self._hub.settle()
         for session in peer.sessions:
-            self._hub.sessions.pop(session.receive_index, None)
+            self._hub.drop_session(session.receive_index)
         self._hub.pending.discard(peer)
         peer.device.table.remove(peer)
         peer.device.peers.pop(peer.handle, None)
@@ -179,8 +177,8 @@ class Forwarder:
             known[1].retire(known[0])
         session, gone = peer.install(command)
         if gone is not None:
-            self._hub.sessions.pop(gone.receive_index, None)
-        self._hub.sessions[command.receive_index] = (session, peer)
+            self._hub.drop_session(gone.receive_index)
+        self._hub.add_session(session, peer)
         self._outbound.flush(peer, now)
 
     def _change_session(self, command: ConfirmSession | RetireSession, now: float) -> None:
@@ -190,7 +188,7 @@ class Forwarder:
             return
         session, peer = known
         if isinstance(command, RetireSession):
-            del self._hub.sessions[command.receive_index]
+            self._hub.drop_session(command.receive_index)
             peer.retire(session)
         else:
             self._outbound.confirm(session, peer, now)

@@ -1,6 +1,6 @@
 """What both directions of a forwarder share: who is known, what goes out, what is counted."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -35,12 +35,25 @@ class Hub:
         sweep_at: when old things are next looked for.
     """
 
-    __slots__ = ("devices", "notes", "peers", "pending", "relay", "reporter", "sends", "sessions", "sweep_at", "writes")
+    __slots__ = (
+        "_send_indices",
+        "devices",
+        "notes",
+        "peers",
+        "pending",
+        "relay",
+        "reporter",
+        "sends",
+        "sessions",
+        "sweep_at",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.devices: dict[int, Device] = {}
         self.peers: dict[int, Peer] = {}
         self.sessions: dict[int, tuple[Session, Peer]] = {}
+        self._send_indices: Counter[int] = Counter()
         self.notes: list[Note] = []
         self.sends: deque[Train] = deque()
         self.writes: deque[tuple[int, Buffers]] = deque()
@@ -48,6 +61,25 @@ class Hub:
         self.relay = RelayTable()
         self.reporter = Reporter(self.relay)
         self.sweep_at = NEVER
+
+    def add_session(self, session: Session, peer: Peer) -> None:
+        """Has datagrams for the session's receive index opened by it."""
+        self.drop_session(session.receive_index)
+        self.sessions[session.receive_index] = (session, peer)
+        self._send_indices[session.send_index] += 1
+
+    def drop_session(self, receive_index: int) -> None:
+        """Forgets a session, if it is known."""
+        known = self.sessions.pop(receive_index, None)
+        if known is not None:
+            index = known[0].send_index
+            self._send_indices[index] -= 1
+            if not self._send_indices[index]:
+                del self._send_indices[index]
+
+    def is_ours(self, index: int) -> bool:
+        """Returns whether we send under this index, so that a datagram with it is one of ours come back."""
+        return index in self._send_indices
 
     def sweep_by(self, at: float) -> None:
         """Has old things looked for at `at` at the latest."""

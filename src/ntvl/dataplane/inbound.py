@@ -26,6 +26,9 @@ from ntvl.wire.vnet import GSO_ECN, GSO_NONE, GSO_UDP, SUPER_BYTES_MAX, cut_supe
 
 __all__ = ["Inbound"]
 
+REASSEMBLING_MAX: Final = 64
+"""So many peers may have jumbo frames in the making at once."""
+
 _OVERHEAD_BYTES: Final = HEADER_BYTES + TAG_BYTES
 _DATA: Final = int(Kind.DATA)
 _RELAY: Final = int(Kind.RELAY)
@@ -193,7 +196,7 @@ class Inbound:
         self.deliver(peer, plains, now)
 
     def _refuse(self, index: int, count: int, socket: int, address: Address, relay: Relay | None, now: float) -> None:
-        if any(session.send_index == index for session, _ in self._hub.sessions.values()):
+        if self._hub.is_ours(index):
             self._count("reflected", count)
             return
         self._count("unknown-session", count)
@@ -279,6 +282,9 @@ class Inbound:
     def _reassemble(self, peer: Peer, plain: bytes, now: float) -> None:
         reassembly = peer.reassembly
         assert reassembly is not None
+        if len(self._reassembling) >= REASSEMBLING_MAX and peer not in self._reassembling:
+            self._count("queue-full")
+            return
         self._reassembling.add(peer)
         self._hub.sweep_by(now + 1.0)
         try:

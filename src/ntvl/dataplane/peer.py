@@ -7,7 +7,7 @@ made when it is first needed.
 from collections import deque
 from typing import Final
 
-from ntvl.dataplane.interface import Activity, AddPeer, InstallSession, PathActivity, Target
+from ntvl.dataplane.interface import Activity, InstallSession, PathActivity, Target
 from ntvl.dataplane.joiner import Reassembly, RunJoiner
 from ntvl.dataplane.packer import Packer
 from ntvl.dataplane.session import Session
@@ -154,10 +154,6 @@ class Peer:
                 for ((host, port), socket, relay), (last_rx, packets) in (self.paths or {}).items()
             ),
         )
-
-    def matches(self, command: AddPeer) -> bool:
-        """Returns whether the peer is already what the command says."""
-        return (self.macs, self.addresses, self.certified) == (command.macs, command.addresses, command.certified)
 
 
 class Device:

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -24,6 +25,7 @@ __all__ = ["Pump"]
 _NEVER: Final = float("inf")
 _RETRY_S: Final = 0.02
 _EVENTS_MAX: Final = 16
+_FAULTS_MAX: Final = 20
 
 
 def _clock() -> float:
@@ -46,6 +48,7 @@ class Pump:
         self._sockets = list(sockets)
         self._warm_until = -_NEVER
         self._rehearsal: Rehearsal | None = None
+        self._faults: set[tuple[str, int | None]] = set()
         self._ended = False
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[float], object]] = {}
@@ -71,7 +74,10 @@ class Pump:
                 for descriptor, _ in ready:
                     handler = handlers.get(descriptor)
                     if handler is not None:
-                        handler(now)
+                        try:
+                            handler(now)
+                        except Exception as error:
+                            self._survive(error)
                 if mover.has_moved:
                     if mover.is_quiet:
                         # Whoever waited for this frame may well wait for this processor, too: they first, then the
@@ -151,6 +157,14 @@ class Pump:
             if self._rehearsal is not None:
                 self._rehearsal.close()
             self._rehearsal = Rehearsal(cipher)
+
+    def _survive(self, error: Exception) -> None:
+        # One bad frame must not end the forwarding for all others. A bug shows in the log and in the counters.
+        self._forwarder.count("fault")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        if (place.filename, place.lineno) not in self._faults and len(self._faults) < _FAULTS_MAX:
+            self._faults.add((place.filename, place.lineno))
+            traceback.print_exception(error)
 
     def _report(self) -> None:
         poll_event, send = self._forwarder.poll_event, self._channel.send
