@@ -98,22 +98,23 @@ class Inbound:
         """
         size = len(buffer)
         if 0 < segment_bytes < size:
-            for part in split_by_prefix(buffer, segment_bytes, 8):
+            for part in split_by_prefix(buffer, segment_bytes, RELAY_HEADER_BYTES if self.is_relay else 8):
                 self._handle_part(part, segment_bytes, socket, address, now)
         elif size:
             self._handle_part(buffer, size, socket, address, now)
+
+    # All datagrams of a part have the first 8 bytes in common; those of a relayed part, or at a relay, 8 or 12 more.
 
     def _handle_part(self, part: bytes, segment_bytes: int, socket: int, address: Address, now: float) -> None:
         kind = part[0]
         if kind == _DATA:
             self._handle_data(part, segment_bytes, socket, address, None, now)
         elif kind == _RELAY:
-            relaying = self.is_relay
-            for same in split_by_prefix(part, segment_bytes, RELAY_HEADER_BYTES if relaying else 20):
-                if relaying:
-                    self._forward(same, segment_bytes, socket, address, now)
-                else:
-                    self._handle_relayed(same, segment_bytes, socket, address, now)
+            if self.is_relay:
+                self._forward(part, segment_bytes, socket, address, now)
+                return
+            for same in split_by_prefix(part, segment_bytes, RELAY_HEADER_BYTES + 8):
+                self._handle_relayed(same, segment_bytes, socket, address, now)
         elif kind in _CONTROL_KINDS or is_stun(part):
             for start in range(0, len(part), segment_bytes):
                 self._hub.reporter.control(part[start : start + segment_bytes], address, socket, None)
