@@ -58,9 +58,10 @@ def ipv4(program: Program, community: str) -> str:
 
 
 def udp_ports(stage: Stage, machine: str) -> set[str]:
-    """Returns the UDP ports on which a machine listens."""
+    """Returns the UDP ports on which a machine can be reached: those bound to 127.0.0.1 are an engine's own."""
     said = stage.run(machine, ["cat", "/proc/net/udp", "/proc/net/udp6"]).stdout
-    return {line.split()[1].rpartition(":")[2] for line in said.splitlines() if "local_address" not in line}
+    bound = [line.split()[1] for line in said.splitlines() if "local_address" not in line]
+    return {local.rpartition(":")[2] for local in bound if not local.startswith("0100007F:")}
 
 
 def test_two_communities_of_one_node_share_a_port_and_nothing_else() -> None:

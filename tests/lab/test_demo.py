@@ -52,7 +52,7 @@ def test_the_demo_proves_what_it_promises() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after_s", [1.0, 4.0])
+@pytest.mark.parametrize("after_s", [2.5, 5.0])
 def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals, after_s: float) -> None:
     process = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(after_s)

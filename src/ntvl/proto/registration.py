@@ -204,14 +204,13 @@ class Registration:
     def handle_reset(self, index: int, now: float) -> None:
         """Takes a hint from the supernode's address that it lost our session (`index`) or our address (0)."""
         session = self._link.sending if self._link is not None else None
-        if session is None or index not in (0, session.keys.send_index) or now - self._last_reset < RESET_SPACING_S:
+        known = session is not None and index in (0, session.keys.send_index)
+        # Neither uses up the other's rate: 0 makes us ask, and that brings the news of the lost session.
+        if not known or (self._asked if index == 0 else now - self._last_reset < RESET_SPACING_S):
             self._context.count("rate")
             return
-        self._last_reset = now
-        if index:
-            self._connect(now)
-        else:
-            self._send_keepalive(now)
+        self._last_reset = now if index else self._last_reset
+        self._connect(now) if index else self._send_keepalive(now)
         self._schedule()
 
     def refresh(self, now: float) -> None:
@@ -280,13 +279,15 @@ class Registration:
     # --- keepalives ---
 
     def _send_keepalive(self, now: float) -> None:
-        request = self._new_request()
+        request = int.from_bytes(self._context.random(4), "big") | 1
+        waits = self._keepalive_at if self._asked else None
         self._asked[request] = now
         while len(self._asked) > 8:
             del self._asked[next(iter(self._asked))]
         held = tuple((community, s.version) for community, s in self.standings.items() if s.relay_id is not None)
         self._send(Keepalive(request, self._settings.incarnation, held))
-        self._keepalive_at = now + ANSWER_WAIT_S[min(self._unanswered, len(ANSWER_WAIT_S) - 1)]
+        at = now + ANSWER_WAIT_S[min(self._unanswered, len(ANSWER_WAIT_S) - 1)]
+        self._keepalive_at = at if waits is None else min(at, waits)  # Asking again puts off no judgement.
 
     def _handle_keepalive_reply(self, message: KeepaliveReply, now: float) -> None:
         sent = self._asked.pop(message.request, None)
@@ -312,6 +313,7 @@ class Registration:
 
     def _handle_unanswered(self, now: float) -> None:
         self._unanswered += 1
+        self._keepalive_at = None
         if self._unanswered < len(ANSWER_WAIT_S):
             self._send_keepalive(now)
             return
@@ -401,9 +403,6 @@ class Registration:
         datagram = self._link.seal(build_message(message))
         if datagram is not None:
             self._context.send(datagram, Target(self.address.host, self.address.port))
-
-    def _new_request(self) -> int:
-        return int.from_bytes(self._context.random(4), "big") | 1
 
     # --- time ---
 
