@@ -208,6 +208,11 @@ class Forwarder:
         """Returns (device, buffers) of the next frame, its buffers to be written in one call, or None."""
         return self._hub.writes.popleft() if self._hub.writes else None
 
+    @property
+    def has_events(self) -> bool:
+        """Returns whether `poll_event` has something."""
+        return self._hub.reporter.has_events
+
     def poll_event(self) -> Event | None:
         """Returns the next event, or None."""
         return self._hub.reporter.poll()

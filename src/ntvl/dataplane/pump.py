@@ -3,7 +3,6 @@
 One thread, because a second one would wait for the first's interpreter lock after every system call.
 """
 
-import os
 import select
 import socket
 import time
@@ -23,7 +22,9 @@ from ntvl.errors import UsageError
 __all__ = ["Pump"]
 
 _NEVER: Final = float("inf")
-_RETRY_S: Final = 0.02
+RETRY_S: Final = 0.02
+BOOKS_S: Final = 0.001
+"""So long, at most, frames go on moving before anything else is looked after."""
 _EVENTS_MAX: Final = 16
 _FAULTS_MAX: Final = 20
 
@@ -58,18 +59,12 @@ class Pump:
 
     def run(self) -> None:
         """Runs until the channel ends; then every TAP is gone."""
-        forwarder, mover, poll, handlers = self._forwarder, self._mover, self._epoll.poll, self._handlers
-        sched_yield = os.sched_yield
-        now = _clock()
+        mover, poll, handlers = self._mover, self._epoll.poll, self._handlers
+        wait: float | None = 0.0
+        unbooked_since = _NEVER
         try:
             while not self._ended:
-                wakeup = forwarder.poll_timeout()
-                wait = _NEVER if wakeup is None else wakeup.at - now
-                if self._channel.has_backlog or mover.is_blocked:
-                    wait = min(wait, _RETRY_S)
-                if self._warm_until > now:
-                    wait = min(wait, REHEARSAL_S)
-                ready = poll(None if wait == _NEVER else max(wait, 0.0), _EVENTS_MAX)
+                ready = poll(wait, _EVENTS_MAX)
                 now = _clock()
                 for descriptor, _ in ready:
                     handler = handlers.get(descriptor)
@@ -79,25 +74,40 @@ class Pump:
                         except Exception as error:
                             self._survive(error)
                 if mover.has_moved:
-                    if mover.is_quiet:
-                        # Whoever waited for this frame may well wait for this processor, too: they first, then the
-                        # books.
-                        sched_yield()
                     mover.has_moved = False
                     self._warm_until = now + WARM_S
+                    unbooked_since = min(unbooked_since, now)
+                    if now - unbooked_since < BOOKS_S and not self._forwarder.has_events:
+                        # Whoever waits for what has moved may well wait for this processor, too: the books come later.
+                        wait = BOOKS_S
+                        continue
                 elif not ready and self._warm_until > now and self._rehearsal is not None:
                     self._rehearsal.step(now)
-                if mover.is_blocked:
-                    mover.retry()
-                if wakeup is not None and wakeup.at <= now:
-                    forwarder.handle_timeout(now)
-                    mover.write_out()
-                self._report()
+                unbooked_since = _NEVER
+                wait = self._keep_books(now)
         finally:
             for tap in mover.taps.values():
                 tap.close()
             if self._rehearsal is not None:
                 self._rehearsal.close()
+
+    def _keep_books(self, now: float) -> float | None:
+        """Does all that is due besides moving frames; returns how long to sleep at most, None for without end."""
+        forwarder, mover = self._forwarder, self._mover
+        wakeup = forwarder.poll_timeout()
+        if wakeup is not None and wakeup.at <= now:
+            forwarder.handle_timeout(now)
+            mover.write_out()
+            wakeup = forwarder.poll_timeout()
+        if mover.is_blocked:
+            mover.retry()
+        self._report()
+        wait = _NEVER if wakeup is None else wakeup.at - now
+        if self._channel.has_backlog or mover.is_blocked:
+            wait = min(wait, RETRY_S)
+        if self._warm_until > now:
+            wait = min(wait, REHEARSAL_S)
+        return None if wait == _NEVER else max(wait, 0.0)
 
     def _add(self, source: "CommandChannel | socket.socket | Tap", handler: Callable[[float], object]) -> None:
         self._handlers[source.fileno()] = handler

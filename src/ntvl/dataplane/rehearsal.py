@@ -3,8 +3,8 @@
 To pass a frame on takes the interpreter and the cipher some 10 µs, but five times as much a few milliseconds after they
 last did so: all that they need then comes from memory again. A round trip has four such passes. So while somebody is
 talking, and for a short time after, an engine that has nothing to do carries a frame of its own from one socket to
-another, every other millisecond, on the very code that real frames take; that costs about a percent of a processor.
-Then it falls asleep, and the first frame that wakes it takes its time.
+another, every millisecond, on the very code that real frames take; that costs a few percent of a processor. Then it
+falls asleep, and the first frame that wakes it takes its time.
 """
 
 import socket
@@ -17,8 +17,8 @@ from ntvl.dataplane.tap import Tap
 
 __all__ = ["REHEARSAL_S", "WARM_S", "Rehearsal"]
 
-REHEARSAL_S: Final = 0.002
-WARM_S: Final = 2.0
+REHEARSAL_S: Final = 0.001
+WARM_S: Final = 1.5
 """After the last datagram or frame: long enough for one ping a second."""
 
 _FRAME_BYTES_MAX: Final = 2048

@@ -60,6 +60,11 @@ class Reporter:
         """Returns when to call `handle_timeout`, infinity for not before something happens."""
         return min(self._activity_at, self._counters_at)
 
+    @property
+    def has_events(self) -> bool:
+        """Returns whether `poll` has something."""
+        return bool(self._events)
+
     def poll(self) -> Event | None:
         """Returns the next event, or None."""
         if not self._events:
