@@ -213,6 +213,11 @@ class Forwarder:
         """Returns whether `poll_event` has something."""
         return self._hub.reporter.has_events
 
+    @property
+    def is_joining(self) -> bool:
+        """Returns whether part of a super-frame waits for the rest, for a time that `poll_timeout` tells."""
+        return self._inbound.is_joining
+
     def poll_event(self) -> Event | None:
         """Returns the next event, or None."""
         return self._hub.reporter.poll()

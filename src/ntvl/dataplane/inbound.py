@@ -300,6 +300,11 @@ class Inbound:
     # --- time, and peers that go ---
 
     @property
+    def is_joining(self) -> bool:
+        """Returns whether part of a super-frame waits for the rest."""
+        return bool(self._runs)
+
+    @property
     def due_at(self) -> float:
         """Returns when `close_runs` has something to do, infinity for not before something comes."""
         return min(self._runs.values(), default=NEVER)

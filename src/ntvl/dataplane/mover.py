@@ -30,8 +30,8 @@ LARGE_BYTES: Final = 16 * 1024
 BACKLOG_MAX: Final = 256
 QUIET_S: Final = 0.0005
 """A frame so long after the one before it is taken to be alone."""
-ANSWER_S: Final = 0.1
-"""So often a TAP that did not answer within a write is looked at again."""
+LOOKS_SKIPPED_MAX: Final = 63
+"""A TAP that never answers within a write is looked at after one write in 64."""
 
 
 class Mover:
@@ -51,16 +51,16 @@ class Mover:
 
     __slots__ = (
         "_answering",
-        "_answers",
         "_backlog",
         "_is_bulk",
+        "_looks_due",
+        "_looks_skipped",
         "_on_blocked",
         "_on_lost",
         "_read_at",
         "_sender4",
         "_sender6",
         "_slots",
-        "_tried_at",
         "forwarder",
         "has_moved",
         "is_quiet",
@@ -88,8 +88,8 @@ class Mover:
         self._answering: dict[int, Tap] = {}
         self._slots: dict[int, FrameSlots | None] = {}
         self._is_bulk = False
-        self._answers = False
-        self._read_at = self._tried_at = float("-inf")
+        self._looks_due = self._looks_skipped = 0
+        self._read_at = float("-inf")
 
     @property
     def is_blocked(self) -> bool:
@@ -234,12 +234,16 @@ class Mover:
         except OSError:
             pass  # An error that an earlier datagram caused; says nothing of those that wait.
         if self._answering:
-            # Whether it answers within the write is a habit that lasts: a host answers, a client is answered.
-            if not self._backlog and (self._answers or now - self._tried_at > ANSWER_S):
-                self._tried_at = now
-                self._answers = False
+            # Whether it answers within the write is a habit that lasts: a host answers, a client is answered. And who
+            # has been answered waits for this processor, so a look in vain makes the next one rarer.
+            if self._looks_due > 0:
+                self._looks_due -= 1
+            elif not self._backlog:
+                answered = False
                 for handle, tap in self._answering.items():
-                    self._answers |= self.read_tap(handle, tap, now)
+                    answered |= self.read_tap(handle, tap, now)
+                self._looks_skipped = 0 if answered else min(2 * self._looks_skipped + 1, LOOKS_SKIPPED_MAX)
+                self._looks_due = self._looks_skipped
             self._answering.clear()
 
     def write_out(self) -> None:

@@ -3,7 +3,7 @@
 To pass a frame on takes the interpreter and the cipher some 10 µs, but five times as much a few milliseconds after they
 last did so: all that they need then comes from memory again. A round trip has four such passes. So while somebody is
 talking, and for a short time after, an engine that has nothing to do carries a frame of its own from one socket to
-another, every millisecond, on the very code that real frames take; that costs a few percent of a processor. Then it
+another, every 2 ms, on the very code that real frames take; that costs a few percent of a processor. Then it
 falls asleep, and the first frame that wakes it takes its time.
 """
 
@@ -17,7 +17,7 @@ from ntvl.dataplane.tap import Tap
 
 __all__ = ["REHEARSAL_S", "WARM_S", "Rehearsal"]
 
-REHEARSAL_S: Final = 0.001
+REHEARSAL_S: Final = 0.002
 WARM_S: Final = 1.5
 """After the last datagram or frame: long enough for one ping a second."""
 
