@@ -20,10 +20,12 @@ from ntvl.errors import UsageError
 from ntvl.identity.community import check_community_name
 from ntvl.identity.url import SupernodeUrl, parse_supernode_url
 
-__all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE", "CommunityConfig", "Config", "Flags", "load_config"]
+__all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE", "SUPERNODE_SOCKET", "CommunityConfig", "Config", "Flags", "load_config"]
 
 DEFAULT_STATE: Final = Path("/var/lib/ntvl")
 DEFAULT_SOCKET: Final = Path("/run/ntvl/ntvl.sock")
+SUPERNODE_SOCKET: Final = "supernode.sock"
+"""A supernode's control socket, in its state directory."""
 DEFAULT_SUBNET: Final = "10.77.0.0/16"
 DEFAULT_MTU: Final = 1360
 """What a datagram of 1,432 bytes carries without being cut in two."""

@@ -9,7 +9,7 @@ from tests.cli.account import STATUS
 from typer.testing import CliRunner
 
 from ntvl.cli import build_app
-from ntvl.cli.show import console
+from ntvl.cli.show import console, socket_path
 from ntvl.cli.status import build_view
 from ntvl.errors import UsageError
 
@@ -17,10 +17,11 @@ Answer = Callable[[str, list[dict[str, Any]]], Path]
 runner = CliRunner()
 
 
-def shown(status: dict[str, Any]) -> list[str]:
+def shown(status: dict[str, Any], width: int = 160) -> list[str]:
     screen = console()
+    screen.width = width
     with screen.capture() as capture:
-        screen.print(build_view(status))
+        screen.print(build_view(status, width))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -53,9 +54,9 @@ def test_the_tables_say_what_a_person_asks() -> None:
     lines = shown(STATUS)
     assert lines[0] == "desk  Abcdefgh  up 1h 2m  ntvl 0.1.0  engine python (offloads: csum, tso4)"
     assert "home  ntvl0  10.77.0.5/16, fd00:1::5/64  mtu 1360  02:00:00:00:00:01" in lines
-    assert row(lines, "zoe") == ["zoe", "10.77.0.9", "none", "-", "0 B", "0 B", "-"]
-    assert row(lines, "RRRRRRRR") == [
-        *("RRRRRRRR", "-", "relay hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s")
+    assert row(lines, "zoe") == ["zoe", "ZZZZZZZZ", "10.77.0.9", "none", "-", "-", "0 B", "0 B", "-"]
+    assert row(lines, "-   ") == [
+        *("-", "RRRRRRRR", "-", "relay", "hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s")
     ]
     assert row(lines, "hub.example") == ["hub.example:1971", "registered", "12.3 ms", "198.51.100.7:4000"]
     assert row(lines, "other.example") == ["other.example:1971", "unreachable", "-", "-"]
@@ -66,6 +67,29 @@ def test_the_best_reached_peers_come_first_and_the_most_frequent_drop() -> None:
     text = "\n".join(shown(STATUS))
     assert text.index("bob") < text.index("RRRRRRRR") < text.index("zoe")
     assert text.index("mac-claimed") < text.index("replay")
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"), [(160, set()), (80, {"handshake", "sent"}), (66, {"handshake", "sent", "received"})]
+)
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_addresses(width: int, missing: set[str]) -> None:
+    lines = shown(STATUS, width)
+    (head,) = [line for line in lines if line.startswith("peer")]
+    assert {"handshake", "sent", "received"} - set(head.split()) == missing
+    assert all(len(line) <= width for line in lines[lines.index(head) :][:5])
+    assert any("203.0.113.5:4242" in line for line in lines)
+
+
+def test_without_a_node_the_supernode_of_this_machine_answers(
+    answering: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NTVL_SOCKET", str(tmp_path / "no-node"))
+    monkeypatch.setenv("NTVL_STATE", str(tmp_path))
+    assert socket_path(None, or_supernode=True) == tmp_path / "no-node"
+    (tmp_path / "supernode.sock").touch()
+    assert socket_path(None, or_supernode=True) == tmp_path / "supernode.sock"
+    assert socket_path(None) == tmp_path / "no-node"
+    assert socket_path(tmp_path / "given", or_supernode=True) == tmp_path / "given"
 
 
 def test_a_peers_name_cannot_command_the_terminal() -> None:

@@ -110,7 +110,6 @@ def test_a_bug_in_an_answer_harms_only_that_answer(path: Path, caplog: pytest.Lo
         b"[]\n",
         b"{}\n",
         b'{"verb": 3}\n',
-        b'{"verb": "fly"}\n',
         b"[" * 4000 + b"\n",
         b"\xff\n",
     ],
@@ -118,6 +117,15 @@ def test_a_bug_in_an_answer_harms_only_that_answer(path: Path, caplog: pytest.Lo
 def test_what_is_no_question_is_told_so(path: Path, question: bytes) -> None:
     def scenario() -> None:
         assert "one JSON object with a verb: count," in json.loads(raw(path, question))["error"]
+
+    serve(path, scenario)
+
+
+def test_who_asks_the_wrong_program_is_told_what_it_answers(path: Path) -> None:
+    def scenario() -> None:
+        error = json.loads(raw(path, b'{"verb": "fly\\u001b"}\n'))["error"]
+        assert error.startswith("The program at this socket answers to count,")
+        assert error.endswith("not to fly?; ask another.")
 
     serve(path, scenario)
 

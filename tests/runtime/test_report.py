@@ -3,7 +3,7 @@ import json
 import re
 from typing import Any
 
-from ntvl.identity.keys import format_key
+from ntvl.identity.keys import format_key, short_id
 from ntvl.proto.events import (
     AddressAssigned,
     KeyLearned,
@@ -49,6 +49,23 @@ def test_each_event_is_a_time_and_a_sentence() -> None:
         "home: bob is out of reach",
         "home: bob left",
         "warning: The clock is late",
+    ]
+
+
+def test_two_of_one_name_are_told_apart() -> None:
+    other, stream = bytes(reversed(KEY)), io.StringIO()
+    reporter = Reporter(stream=stream, clock=lambda: 0.0)
+    reporter.started(name="me", key=KEY, port=1, socket="-")
+    for key, name in ((KEY, "bob"), (other, "bob"), (other, "me")):
+        reporter.event(PeerSeen("home", key, name))
+    reporter.event(PeerGone("home", KEY, "bob"))
+    reporter.event(PeerGone("home", other, "bob"))
+    assert [line[9:] for line in stream.getvalue().splitlines()][1:] == [
+        "home: bob is here",
+        f"home: bob ({short_id(other)}) is here",
+        f"home: me ({short_id(other)}) is here",
+        "home: bob left",
+        "home: bob left",
     ]
 
 
@@ -104,7 +121,7 @@ def test_those_who_join_together_share_a_line_that_comes_before_what_follows() -
     reporter.event(PeerSeen("work", KEY, ""))
     assert stream.getvalue() == ""
     assert deferred
-    reporter.event(PeerGone("home", KEY, "peer3"))
+    reporter.event(PeerGone("home", bytes([3]) * 32, "peer3"))
     assert [line[9:] for line in stream.getvalue().splitlines()] == [
         "home: peer0, peer1, peer2, peer3 and 5 more are here",
         f"work: {format_key(KEY)[:8]} is here",

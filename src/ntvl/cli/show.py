@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from ntvl.config import DEFAULT_SOCKET
+from ntvl.config import DEFAULT_SOCKET, DEFAULT_STATE, SUPERNODE_SOCKET
 from ntvl.runtime.lines import printable
 from ntvl.runtime.report import supernode_label
 
@@ -19,6 +19,7 @@ __all__ = [
     "format_bytes",
     "format_milliseconds",
     "format_span",
+    "path_place",
     "path_style",
     "socket_path",
 ]
@@ -37,9 +38,18 @@ SocketOption = Annotated[
 """The flag of every verb that asks a running node."""
 
 
-def socket_path(given: Path | None) -> Path:
-    """Returns the socket to ask: the flag's, else the environment's, else the default."""
-    return given or Path(os.environ.get("NTVL_SOCKET") or DEFAULT_SOCKET)
+def socket_path(given: Path | None, *, or_supernode: bool = False) -> Path:
+    """Returns the socket to ask: the flag's, else the environment's, else the default.
+
+    Args:
+        or_supernode: take a supernode's where no node has one.
+    """
+    path = given or Path(os.environ.get("NTVL_SOCKET") or DEFAULT_SOCKET)
+    if or_supernode and given is None and not path.exists():
+        other = Path(os.environ.get("NTVL_STATE") or DEFAULT_STATE) / SUPERNODE_SOCKET
+        if other.exists():
+            return other
+    return path
 
 
 def console() -> Console:
@@ -82,8 +92,13 @@ def format_span(seconds: float | None) -> str:
 
 def describe_path(peer: dict[str, Any]) -> str:
     """Returns how a peer is reached and where: "direct 203.0.113.5:4242", "relay 198.51.100.1:1971", "none"."""
+    return f"{peer['path']} {path_place(peer)}".rstrip()
+
+
+def path_place(peer: dict[str, Any]) -> str:
+    """Returns where a path leads: the peer's address, the relay's, or nothing."""
     where = peer.get("remote") if peer["path"] == "direct" else peer.get("via")
-    return f"{peer['path']} {supernode_label(printable(where))}" if where else str(peer["path"])
+    return supernode_label(printable(where)) if where else ""
 
 
 def path_style(path: str) -> str:

@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Group, JustifyMethod, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ntvl.cli.show import (
     SocketOption,
     console,
-    describe_path,
     format_bytes,
     format_milliseconds,
     format_span,
+    path_place,
     path_style,
     socket_path,
 )
@@ -28,6 +28,10 @@ from ntvl.runtime.report import supernode_label
 
 __all__ = ["build_view", "read_status", "status"]
 
+_PEER_COLUMNS = ("peer", "key", "address", "path", "at", "round trip", "received", "sent", "handshake")
+_DISPENSABLE = ("handshake", "sent", "received", "key")
+"""What is left out, in this order, where a terminal is too narrow for a table; `--json` has it all."""
+_ENDLESS = Console(width=1 << 16, highlight=False, markup=False, emoji=False)
 _STATE_STYLES = {"registered": "green", "unreachable": "red", "refused": "red"}
 
 
@@ -35,15 +39,17 @@ def status(
     socket: SocketOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what the node on this machine is doing.
+    """Show what the node, or the supernode, on this machine is doing.
 
-    A supernode answers too, at supernode.sock in its state directory: --socket /var/lib/ntvl/supernode.sock.
+    Without --socket it is the node at the default socket, or else the supernode on this machine. A supernode with a
+    state directory of its own answers at supernode.sock in it.
     """
-    found = read_status(socket_path(socket))
+    found = read_status(socket_path(socket, or_supernode=True))
     if as_json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        console().print(build_view(found))
+        screen = console()
+        screen.print(build_view(found, screen.width))
 
 
 def read_status(path: Path) -> dict[str, Any]:
@@ -57,13 +63,13 @@ def read_status(path: Path) -> dict[str, Any]:
     raise UsageError(f"The node at {path} ended before it answered.")
 
 
-def build_view(found: dict[str, Any]) -> RenderableType:
-    """Returns a status, a node's or a supernode's, as a person likes to read it."""
+def build_view(found: dict[str, Any], width: int) -> RenderableType:
+    """Returns a status, a node's or a supernode's, as a person likes to read it on a terminal of `width` columns."""
     if "supernode" in found:
         return Group(*_supernode_parts(found), *_troubles(found))
     parts: list[RenderableType] = [_head(found)]
     for community in found["communities"]:
-        parts += ["", _community_head(community), _peers(community["peers"])]
+        parts += ["", _community_head(community), _peers(community["peers"], width)]
     parts += ["", Text("supernodes", style="bold"), _supernodes(found["supernodes"])]
     return Group(*parts, *_troubles(found))
 
@@ -132,28 +138,40 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for column in columns:
         justify: JustifyMethod = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=column not in ("path", "reason"), overflow="fold")
+        table.add_column(column, justify=justify, no_wrap=column not in ("at", "reason"), overflow="fold")
     return table
 
 
-def _peers(peers: list[dict[str, Any]]) -> RenderableType:
+def _peers(peers: list[dict[str, Any]], width: int) -> RenderableType:
     if not peers:
         return Text("  nobody else is here yet", style="dim")
-    table = _table(
-        *("peer", "address", "path", "round trip", "received", "sent", "handshake"),
-        right=("round trip", "received", "sent", "handshake"),
-    )
     order = {"direct": 0, "relay": 1}
-    for peer in sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"])):
-        table.add_row(
-            printable(peer["name"]) or peer["id"][:8],
-            _first_address(peer),
-            Text(describe_path(peer), style=path_style(peer["path"])),
-            format_milliseconds(peer["rtt_ms"]),
-            format_bytes(peer["rx_bytes"]),
-            format_bytes(peer["tx_bytes"]),
-            format_span(peer["handshake_age_s"]),
-        )
+    peers = sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"]))
+    columns = list(_PEER_COLUMNS)
+    table = _peer_table(peers, columns)
+    for column in _DISPENSABLE:
+        if _ENDLESS.measure(table).maximum <= width:
+            break
+        columns.remove(column)
+        table = _peer_table(peers, columns)
+    return table
+
+
+def _peer_table(peers: list[dict[str, Any]], columns: list[str]) -> Table:
+    table = _table(*columns, right=("round trip", "received", "sent", "handshake"))
+    for peer in peers:
+        cells: dict[str, str | Text] = {
+            "peer": printable(peer["name"]) or "-",
+            "key": peer["id"][:8],
+            "address": _first_address(peer),
+            "path": Text(peer["path"], style=path_style(peer["path"])),
+            "at": path_place(peer) or "-",
+            "round trip": format_milliseconds(peer["rtt_ms"]),
+            "received": format_bytes(peer["rx_bytes"]),
+            "sent": format_bytes(peer["tx_bytes"]),
+            "handshake": format_span(peer["handshake_age_s"]),
+        }
+        table.add_row(*(cells[column] for column in columns))
     return table
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ntvl.errors import UsageError
+from ntvl.runtime.lines import printable
 
 __all__ = ["ControlSocket", "Handler"]
 
@@ -152,9 +153,11 @@ class ControlSocket:
         verb = question.get("verb") if isinstance(question, dict) else None
         handler = self._handlers.get(verb) if isinstance(verb, str) else None
         if handler is None:
-            await self._write(
-                writer, {"error": f"A question is one JSON object with a verb: {', '.join(self._handlers)}."}
-            )
+            known = ", ".join(self._handlers)
+            refusal = f"A question is one JSON object with a verb: {known}."
+            if isinstance(verb, str):
+                refusal = f"The program at this socket answers to {known}, not to {printable(verb[:40])}; ask another."
+            await self._write(writer, {"error": refusal})
             return
         try:
             async for answer in handler(question):

@@ -44,11 +44,14 @@ class Reporter:
     def __init__(self, *, as_json: bool = False, stream: TextIO | None = None, clock: Clock = wall_time) -> None:
         self._lines = EventLines(as_json=as_json, stream=stream, clock=clock)
         self._joined: dict[str, list[str]] = {}
+        self._own_name = ""
+        self._holders: dict[tuple[str, str], bytes] = {}
         self.on_deferred: Callable[[], None] | None = None
         """Called when a sentence waits for others like it: call `flush` soon."""
 
     def started(self, *, name: str, key: bytes, port: int, socket: str) -> None:
         """Tells that the node runs."""
+        self._own_name = name
         self._tell(
             {
                 "event": "started",
@@ -91,17 +94,21 @@ class Reporter:
                 if self._lines.as_json:
                     self._tell(_peer_fields("peer-seen", event), "")
                 else:
-                    self._joined.setdefault(event.community, []).append(_name(event))
+                    self._joined.setdefault(event.community, []).append(self._name(event))
                     if self.on_deferred is not None:
                         self.on_deferred()
                     else:
                         self.flush()
             case PeerGone():
-                self._tell(_peer_fields("peer-gone", event), f"{event.community}: {_name(event)} left", "dim")
+                self._tell(_peer_fields("peer-gone", event), f"{event.community}: {self._name(event)} left", "dim")
+                if self._holders.get((event.community, event.name)) == event.peer:
+                    del self._holders[event.community, event.name]
             case PathChanged():
                 fields = _peer_fields("path-changed", event)
                 fields |= {"path": event.path, "remote": event.remote or None, "via": event.via or None}
-                self._tell(fields, f"{event.community}: {_name(event)} {_path_words(event)}", _path_style(event.path))
+                self._tell(
+                    fields, f"{event.community}: {self._name(event)} {_path_words(event)}", _path_style(event.path)
+                )
             case SupernodeState():
                 text = f"supernode {supernode_label(event.url)}: {event.state}"
                 fields = {"event": "supernode-state", "url": event.url, "state": event.state}
@@ -124,6 +131,13 @@ class Reporter:
             words = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
             self._tell({}, f"{community}: {words} {'is' if len(names) == 1 else 'are'} here")
 
+    def _name(self, event: PeerSeen | PeerGone | PathChanged) -> str:
+        if not event.name:
+            return short_id(event.peer)
+        holder = self._holders.setdefault((event.community, event.name), event.peer)
+        is_unique = event.name != self._own_name and holder == event.peer
+        return event.name if is_unique else f"{event.name} ({short_id(event.peer)})"
+
     def _tell(self, fields: dict[str, Any], text: str, style: str = "") -> None:
         if fields and self._joined:
             self.flush()
@@ -133,10 +147,6 @@ class Reporter:
 def supernode_label(url: str) -> str:
     """Returns host and port of a supernode's URL, without its key."""
     return url.removeprefix("ntvl://").rpartition("@")[2]
-
-
-def _name(event: PeerSeen | PeerGone | PathChanged) -> str:
-    return event.name or short_id(event.peer)
 
 
 def _peer_fields(word: str, event: PeerSeen | PeerGone | PathChanged) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ntvl import __version__
+from ntvl.config import SUPERNODE_SOCKET
 from ntvl.dataplane.choice import Engine, start_engine
 from ntvl.errors import UsageError
 from ntvl.identity.keys import NodeKey
@@ -32,10 +33,9 @@ from ntvl.runtime.state import StateDirectory
 from ntvl.runtime.supernode_report import SupernodeReporter
 from ntvl.wire.address import Address
 
-__all__ = ["DATABASE_NAME", "SOCKET_NAME", "run_supernode"]
+__all__ = ["DATABASE_NAME", "run_supernode"]
 
 DATABASE_NAME: Final = "leases.db"
-SOCKET_NAME: Final = "supernode.sock"
 
 
 def run_supernode(listen: Sequence[Address], state: Path, *, as_json: bool = False) -> None:
@@ -105,7 +105,7 @@ class _Program:
                 "faults": dict(driver.faults),
             }
 
-        control = await self._open_control(ControlSocket(self._state / SOCKET_NAME, {"status": answer_status}))
+        control = await self._open_control(ControlSocket(self._state / SUPERNODE_SOCKET, {"status": answer_status}))
         driving = asyncio.create_task(driver.run())
         try:
             public, others = choose_public(await self._own_hosts())
