@@ -119,6 +119,14 @@ class _File(msgspec.Struct, frozen=True):
     community: list[_CommunitySection] = []
 
 
+_KINDS: Final = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text in quotes",
+    "bool": "true or false",
+    "array": "a list in brackets",
+    "object": "a section",
+}
 _OF_A_COMMUNITY: Final = ("community", "secret_file", "address", "subnet", "device")
 _ENVIRONMENT: Final = {
     "name": "NTVL_NAME",
@@ -188,7 +196,7 @@ def _read_file(path: Path) -> _File:
         raise UsageError(f"The configuration {path} is not UTF-8 text.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"The configuration {path} is not TOML: {error}.") from error
-    _check_keys(document, _File, path, "at its top")
+    _check_keys(document, _File, path, "before its first [section]")
     node, communities = document.get("node"), document.get("community")
     if isinstance(node, dict):
         _check_keys(node, _NodeSection, path, "in [node]")
@@ -200,15 +208,38 @@ def _read_file(path: Path) -> _File:
     try:
         return msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
-        raise UsageError(f"The configuration {path} has a wrong value: {error}.") from error
+        raise UsageError(f"The configuration {path} has a wrong value: {_explain(str(error))}.") from error
+
+
+def _explain(message: str) -> str:
+    """Returns what msgspec says of a value, such as "Expected `int | null`, got `str` - at `$.node.port`", in words."""
+    missing = re.fullmatch(r"Object missing required field `(\w+)`(?: - at `\$\.(.*)`)?", message)
+    if missing:
+        return f"{_place(missing[2])} has no {missing[1]}"
+    wrong = re.fullmatch(r"Expected `([^`]*)`, got `(\w+)`(?: - at `\$\.(.*)`)?", message)
+    if wrong is None:
+        return message
+    expected, got = wrong[1].partition(" ")[0], wrong[2]
+    return f"{_place(wrong[3])} should be {_KINDS.get(expected, expected)}, not {_KINDS.get(got, got)}"
+
+
+def _place(path: str | None) -> str:
+    section, _, key = re.sub(r"\[.*?\]", "", path or "").partition(".")
+    inside = {"node": "[node]", "community": "[[community]]"}.get(section, section)
+    return f"{key} in {inside}" if key else inside
 
 
 def _check_keys(table: Mapping[str, object], struct: type[msgspec.Struct], path: Path, where: str) -> None:
     known = struct.__struct_fields__
     for key in table:
         if key not in known:
+            if key in ("secret", "passphrase", "password"):
+                raise UsageError(
+                    f"A secret does not stand in a configuration: take {key!r} out of {path}, write the secret into a "
+                    "file of its own, and name that in [[community]] as secret_file."
+                )
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            hint = f"did you mean {near[0]!r}?" if near else f"known there are {', '.join(known)}."
             raise UsageError(f"Unknown key {key!r} {where} of {path}; {hint}")
 
 

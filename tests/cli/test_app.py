@@ -96,6 +96,13 @@ def test_a_wrong_flag_exits_with_2_and_names_it() -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("flag", ["--supernode", "--community", "--address", "--subnet", "--device"])
+def test_an_empty_shell_variable_does_not_swallow_the_next_flag(flag: str) -> None:
+    done = run("node", flag, "--mtu", "1400")
+    assert done.returncode == 1
+    assert done.stderr == f"ntvl: {flag} is followed by --mtu instead of a value; is a shell variable empty?\n"
+
+
 def test_an_unknown_verb_exits_with_2() -> None:
     done = run("stauts")
     assert done.returncode == 2

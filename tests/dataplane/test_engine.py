@@ -238,6 +238,15 @@ def test_without_privilege_it_says_so_in_one_sentence() -> None:
     assert done.stdout.count("\n") == 1
 
 
+def test_an_interpreter_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    sockets = bind_udp(LOOPBACK)
+    with pytest.raises(UsageError, match=r"cannot start \(/nonexistent/python\): No such file or directory"):
+        PythonEngine(sockets)
+    for sock in sockets:
+        sock.close()
+
+
 @root
 def test_a_computer_without_ipv6_listens_on_ipv4(hosts: Hosts) -> None:
     host = hosts.add("a")

@@ -31,6 +31,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="FILE",
+            readable=False,
             help="File with the community's secret in one line. Without it: NTVL_SECRET, or a question.",
             rich_help_panel=_COMMUNITY,
         ),
@@ -71,7 +72,7 @@ def node(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Configuration in TOML, for several communities at once."),
+        typer.Option(metavar="FILE", readable=False, help="Configuration in TOML, for several communities at once."),
     ] = None,
     name: Annotated[
         str | None,
@@ -91,6 +92,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="DIR",
+            readable=False,
             help=f"Where the node's key is kept. [NTVL_STATE] \\[default: {DEFAULT_STATE}]",
             rich_help_panel=_NODE,
         ),
@@ -99,6 +101,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="PATH",
+            readable=False,
             help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
             rich_help_panel=_NODE,
         ),
@@ -109,6 +112,10 @@ def node(
 
     The node needs root, or the capability NET_ADMIN, for its network device.
     """
+    for flag, value in {"--community": community, "--address": address, "--subnet": subnet, "--device": device}.items():
+        _check_value(flag, value)
+    for url in supernode or ():
+        _check_value("--supernode", url)
     if static_address is not None:
         if address != "static":
             raise UsageError(f"Unexpected {static_address!r}; an address follows --address static.")
@@ -131,3 +138,8 @@ def node(
     from ntvl.runtime.node import run_node  # takes its time; a wrong flag should not
 
     run_node(settings, as_json=json)
+
+
+def _check_value(flag: str, value: str | None) -> None:
+    if value is not None and value.startswith("--"):
+        raise UsageError(f"{flag} is followed by {value} instead of a value; is a shell variable empty?")

@@ -31,6 +31,7 @@ SocketOption = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
+        readable=False,
         help=f"The node's control socket. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
         show_default=False,
     ),

@@ -24,6 +24,7 @@ def supernode(
         Path,
         typer.Option(
             metavar="DIR",
+            readable=False,
             envvar="NTVL_STATE",
             help="Where the key and the leases are kept.",
         ),

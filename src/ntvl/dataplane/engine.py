@@ -16,6 +16,7 @@ from typing import Final
 
 from ntvl.dataplane.channel import Dropped, pair_channels
 from ntvl.dataplane.interface import Command, Event
+from ntvl.errors import UsageError
 from ntvl.wire.address import Transmit
 
 __all__ = ["IGNORED_SIGNALS", "PythonEngine"]
@@ -57,6 +58,9 @@ class PythonEngine:
                 pass_fds=descriptors,
                 env={**os.environ, "PYTHONPATH": path},
             )
+        except OSError as error:
+            self._channel.close()
+            raise UsageError(f"the engine's process cannot start ({sys.executable}): {error.strerror}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()

@@ -155,6 +155,8 @@ def _may_administer() -> bool:
 
 
 def _explain(error: OSError, name: str = "") -> str:
+    if error.errno == errno.EACCES and _may_administer():
+        return f"{TUN_PATH} is not open to this user: run as root, or `chmod 666` it, as most systems do"
     if error.errno in (errno.EPERM, errno.EACCES):
         return "making a network device needs the privilege CAP_NET_ADMIN: run as root, or with `sudo`"
     if error.errno == errno.EBUSY or (error.errno in (errno.EINVAL, errno.EEXIST) and _exists(name)):
