@@ -11,8 +11,6 @@ from tests.guards.tree import ROOT
 from ntvl.cli import VERBS, build_app
 
 DOCUMENTS: Final = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-UNWRITTEN: Final = {"docs/benchmarks.md": "written with the first results of `make bench`"}
-"""Pages that are linked before they are there, and when they come."""
 NAMES: Final = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
@@ -52,15 +50,8 @@ def test_links_lead_somewhere(name: str) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = document.parent / path if path else document
-        if str(target.resolve().relative_to(ROOT)) in UNWRITTEN:
-            continue
         assert target.exists(), f"{name}: {link}"
         assert not anchor or anchor in anchors(target), f"{name}: {link}"
-
-
-@pytest.mark.parametrize("page", UNWRITTEN)
-def test_what_is_unwritten_is_not_there(page: str) -> None:
-    assert not (ROOT / page).exists(), f"{page} is there: take it out of UNWRITTEN, so that links to it are checked"
 
 
 @pytest.mark.parametrize("name", NAMES)

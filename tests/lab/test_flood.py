@@ -84,6 +84,7 @@ def test_a_node_under_flood_answers_with_cookies_and_its_sessions_flow(overlay: 
         print(f"a newcomer talks after {took_s:.1f} s, answers by kind {answers}")
     assert echo.stop().lost == 0
     assert set(answers) == {Kind.COOKIE}
+    assert victim.status()["drops"]["under-load"] >= answers[Kind.COOKIE]
 
 
 def test_a_supernode_under_flood_answers_with_cookies_and_lets_nodes_in(overlay: Overlay) -> None:
