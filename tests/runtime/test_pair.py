@@ -69,7 +69,7 @@ def test_two_nodes_meet_ping_and_part(tmp_path: Path) -> None:
             check_schema(json.loads(text))
             assert status == 0
             status, text = await ask("status", "--socket", str(alice.socket))
-            assert f"direct {HUB}:" in text
+            assert f"direct  {HUB}:" in text
 
             status, text = await ask("ping", "dave", "--socket", str(alice.socket))
             assert (status, text) == (
