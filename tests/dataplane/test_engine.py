@@ -21,12 +21,14 @@ from ntvl.dataplane.engine import PythonEngine
 from ntvl.dataplane.interface import (
     AddPeer,
     CloseDevice,
+    CloseSocket,
     ControlDatagram,
     Counters,
     DeviceClosed,
     DeviceOpened,
     InstallSession,
     OpenDevice,
+    OpenSocket,
     SetPath,
     Target,
     UnknownSender,
@@ -70,6 +72,30 @@ def test_what_the_kernel_refuses_to_send_is_counted() -> None:
     try:
         engine.transmit([Transmit(b"x", Address("::1", 9)), Transmit(b"x", Address("255.255.255.255", 9))])
         assert wait_event(engine, Counters).drops == {"send-failed": 2}
+    finally:
+        engine.close()
+
+
+def test_another_socket_has_a_port_of_its_own_and_what_comes_there_says_so() -> None:
+    engine = loopback_engine()
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind(("127.0.0.1", 0))
+            peer.settimeout(5.0)
+            here = Address(*peer.getsockname())
+            engine.apply([OpenSocket(7, 4), OpenSocket(7, 4), OpenSocket(8, 4)])
+            engine.transmit([Transmit(b"a", here, 7), Transmit(b"b", here, 8), Transmit(b"c", here, 7)])
+            came = dict(peer.recvfrom(10) for _ in range(3))
+            assert came[b"a"] == came[b"c"] != came[b"b"]
+            assert engine.port not in {port for _, port in came.values()}
+            peer.sendto(b"\x84answer", ("127.0.0.1", came[b"b"][1]))
+            assert wait_event(engine, ControlDatagram) == ControlDatagram(b"\x84answer", here.host, here.port, 8)
+            engine.apply([CloseSocket(7), CloseSocket(7)])
+            engine.transmit([Transmit(b"d", here, 7)])
+            assert wait_event(engine, Counters).drops == {"send-failed": 1}
+            peer.sendto(b"\x84late", ("127.0.0.1", came[b"a"][1]))
+            engine.transmit([Transmit(b"e", here, 8)])
+            assert peer.recvfrom(10) == (b"e", came[b"b"])
     finally:
         engine.close()
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ntvl.dataplane.channel import Dropped, pair_channels
-from ntvl.dataplane.interface import Command, Event
+from ntvl.dataplane.interface import Command, Event, SendDatagram
 from ntvl.errors import UsageError
 from ntvl.wire.address import Transmit
 
@@ -76,8 +76,13 @@ class PythonEngine:
         refused = 0
         for datagram in datagrams:
             sock = self._by_family.get(socket.AF_INET6 if datagram.address.is_ipv6 else socket.AF_INET)
+            if datagram.socket:
+                # A socket that only the engine has.
+                host, port = datagram.address
+                self._channel.send(SendDatagram(datagram.socket, host, port, datagram.data))
+                continue
             try:
-                if sock is None or datagram.socket != 0:
+                if sock is None:
                     refused += 1
                 else:
                     sock.sendto(datagram.data, datagram.address)

@@ -18,6 +18,7 @@ from ntvl.dataplane.inbound import Inbound
 from ntvl.dataplane.interface import (
     AddPeer,
     CloseDevice,
+    CloseSocket,
     Command,
     ConfirmSession,
     DeviceClosed,
@@ -25,10 +26,12 @@ from ntvl.dataplane.interface import (
     Event,
     InstallSession,
     OpenDevice,
+    OpenSocket,
     RelayMember,
     RemovePeer,
     RemoveRelayMember,
     RetireSession,
+    SendDatagram,
     SetAddresses,
     SetPath,
 )
@@ -81,6 +84,8 @@ class Forwarder:
             match command:
                 case OpenDevice():
                     self.open_device(command, command.name, OFFLOADS_ALL)
+                case OpenSocket() | CloseSocket() | SendDatagram():
+                    pass  # Sockets are the driver's.
                 case CloseDevice():
                     self.close_device(command.device, "")
                 case SetAddresses():

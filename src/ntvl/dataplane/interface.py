@@ -21,6 +21,7 @@ __all__ = [
     "Activity",
     "AddPeer",
     "CloseDevice",
+    "CloseSocket",
     "Command",
     "ConfirmSession",
     "ControlDatagram",
@@ -31,11 +32,13 @@ __all__ = [
     "Event",
     "InstallSession",
     "OpenDevice",
+    "OpenSocket",
     "PathActivity",
     "RelayMember",
     "RemovePeer",
     "RemoveRelayMember",
     "RetireSession",
+    "SendDatagram",
     "SetAddresses",
     "SetPath",
     "Target",
@@ -49,7 +52,9 @@ class _Struct(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Target(_Struct, frozen=True):
-    """Is one way to a peer: a socket (0: the main port), an address, and the relay ids (target, source) to prefix."""
+    """Is one way to a peer: a socket (0: the main port, others by `OpenSocket`), an address, and the relay ids (target,
+    source) to prefix.
+    """
 
     host: str
     port: int
@@ -164,6 +169,32 @@ class SetAddresses(_Struct, frozen=True, tag=11):
     addresses: tuple[str, ...]
 
 
+class OpenSocket(_Struct, frozen=True, tag=12):
+    """Binds a UDP socket of its own to a port of the kernel's choice, for paths that the main port cannot take.
+
+    `socket` is the number that targets name, 1..65535; `family` 4 or 6. What comes there is treated as what comes at
+    the main port. Where the system has no more sockets, what is sent there is counted as "send-failed".
+    """
+
+    socket: int
+    family: int
+
+
+class CloseSocket(_Struct, frozen=True, tag=13):
+    """Closes a socket; paths that use it lead nowhere."""
+
+    socket: int
+
+
+class SendDatagram(_Struct, frozen=True, tag=14):
+    """Sends a control datagram from a socket that `OpenSocket` made."""
+
+    socket: int
+    host: str
+    port: int
+    data: bytes
+
+
 Command = (
     OpenDevice
     | CloseDevice
@@ -176,6 +207,9 @@ Command = (
     | RelayMember
     | RemoveRelayMember
     | SetAddresses
+    | OpenSocket
+    | CloseSocket
+    | SendDatagram
 )
 
 

@@ -57,6 +57,7 @@ class Mover:
         "_looks_skipped",
         "_on_blocked",
         "_on_lost",
+        "_others",
         "_read_at",
         "_sender4",
         "_sender6",
@@ -82,6 +83,7 @@ class Mover:
         senders = {sock.family: SegmentSender(sock) for sock in reversed(sockets)}
         self._sender4 = senders.get(socket.AF_INET)
         self._sender6 = senders.get(socket.AF_INET6)
+        self._others: dict[int, SegmentSender] = {}
         self._on_blocked = on_blocked
         self._on_lost = on_lost
         self._backlog: deque[Train] = deque()
@@ -101,6 +103,14 @@ class Mover:
         self.taps.pop(handle, None)
         self._slots.pop(handle, None)
 
+    def add_socket(self, number: int, sock: socket.socket) -> None:
+        """Lets trains leave by a socket besides the main port's."""
+        self._others[number] = SegmentSender(sock)
+
+    def remove_socket(self, number: int) -> None:
+        """Sends no more by a socket."""
+        self._others.pop(number, None)
+
     # --- TAP to UDP ---
 
     def read_tap(self, handle: int, tap: Tap, now: float) -> bool:
@@ -117,7 +127,7 @@ class Mover:
                 train = self.forwarder.handle_frame(handle, read(descriptor, SUPER_BYTES_MAX), now)
                 self._read_at = now
                 if train is not None:
-                    self._send(train)
+                    self.send(train)
                 else:
                     self.send_out()
                 return True
@@ -153,7 +163,7 @@ class Mover:
             frames.append(slots.frame(size))
             self._slots[handle] = lane.find_slots(frames[0]) if size > LARGE_BYTES else None
             return True
-        self._send(train)
+        self.send(train)
         self.is_quiet = False
         return False
 
@@ -161,13 +171,17 @@ class Mover:
         """Sends what the forwarder has to send."""
         poll_send = self.forwarder.poll_send
         while (train := poll_send()) is not None:
-            self._send(train)
+            self.send(train)
 
-    def _send(self, train: Train) -> None:
+    def send(self, train: Train) -> None:
+        """Sends one train, or keeps it until the network takes it."""
         if self._backlog:
             self._wait(train)
             return
-        sender = self._sender6 if ":" in train.address[0] else self._sender4
+        if train.socket:
+            sender = self._others.get(train.socket)
+        else:
+            sender = self._sender6 if ":" in train.address[0] else self._sender4
         if sender is None:
             self.forwarder.count("send-failed", len(train.datagrams()))
             return
@@ -193,7 +207,7 @@ class Mover:
         """Sends what waits, as far as the network takes it."""
         trains, self._backlog = self._backlog, deque()
         while trains:
-            self._send(trains.popleft())
+            self.send(trains.popleft())
             if self._backlog:
                 # Still no room: what is left keeps its order behind the one that was refused.
                 self._backlog.extend(trains)
@@ -202,14 +216,14 @@ class Mover:
 
     # --- UDP to TAP ---
 
-    def read_udp(self, sock: socket.socket, now: float) -> None:
-        """Passes on a batch of what a socket has, and what the TAPs answer to it."""
+    def read_udp(self, sock: socket.socket, now: float, number: int = 0) -> None:
+        """Passes on a batch of what a socket, `number` to the control plane, has, and what the TAPs answer to it."""
         forwarder = self.forwarder
         try:
             for _ in range(BATCH_TRAINS):
                 if self._is_bulk:
                     size, segment_bytes, source = receive_into(sock, forwarder.lane.buffer)
-                    if segment_bytes and forwarder.lane.open_train(size, segment_bytes, 0, source, now):
+                    if segment_bytes and forwarder.lane.open_train(size, segment_bytes, number, source, now):
                         self.write_out()
                         continue
                     data = bytes(forwarder.lane.buffer[:size])
@@ -217,12 +231,12 @@ class Mover:
                     data, segment_bytes, source = receive_train(sock)
                 if segment_bytes:
                     self._is_bulk = len(data) > LARGE_BYTES and not forwarder.is_relay
-                    forwarder.handle_train(data, segment_bytes, 0, source, now)
+                    forwarder.handle_train(data, segment_bytes, number, source, now)
                     self.write_out()
                     self.send_out()
                     continue
                 self._is_bulk = False
-                write = forwarder.handle_datagram(data, 0, source, now)
+                write = forwarder.handle_datagram(data, number, source, now)
                 if write is None:
                     self.write_out()
                     self.send_out()

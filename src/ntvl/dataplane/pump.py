@@ -13,15 +13,27 @@ from typing import Final
 
 from ntvl.dataplane.channel import CommandChannel, Dropped
 from ntvl.dataplane.forwarder import Forwarder
-from ntvl.dataplane.interface import CloseDevice, Command, InstallSession, OpenDevice
+from ntvl.dataplane.interface import (
+    CloseDevice,
+    CloseSocket,
+    Command,
+    InstallSession,
+    OpenDevice,
+    OpenSocket,
+    SendDatagram,
+)
 from ntvl.dataplane.mover import Mover
 from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
 from ntvl.dataplane.tap import Tap, open_tap
+from ntvl.dataplane.train import Train
+from ntvl.dataplane.udp import bind_udp
 from ntvl.errors import UsageError
+from ntvl.wire.address import Address
 
 __all__ = ["Pump"]
 
 _NEVER: Final = float("inf")
+IPV6: Final = 6
 RETRY_S: Final = 0.02
 BOOKS_S: Final = 0.001
 """So long, at most, frames go on moving before anything else is looked after."""
@@ -52,6 +64,7 @@ class Pump:
         self._warm_until = -_NEVER
         self._rehearsal: Rehearsal | None = None
         self._faults: set[tuple[str, int | None]] = set()
+        self._others: dict[int, socket.socket] = {}
         self._ended = False
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[float], object]] = {}
@@ -138,11 +151,39 @@ class Pump:
                 self._lose(command.device, "")
             elif isinstance(command, Dropped):
                 forwarder.count(command.reason, command.count)
+            elif isinstance(command, OpenSocket):
+                self._open_socket(command)
+            elif isinstance(command, CloseSocket):
+                self._close_socket(command.socket)
+            elif isinstance(command, SendDatagram):
+                address = Address(command.host, command.port)
+                self._mover.send(Train(command.socket, address, [command.data], len(command.data)))
             else:
                 if isinstance(command, InstallSession):
                     self._prepare_rehearsal(command.cipher)
                 forwarder.apply((command,), now)
         self._mover.send_out()
+
+    def _open_socket(self, command: OpenSocket) -> None:
+        if command.socket in self._others:
+            return
+        try:
+            (sock,) = bind_udp([Address("::" if command.family == IPV6 else "0.0.0.0", 0)])
+        except UsageError:
+            return  # What is sent there will be counted.
+        self._others[command.socket] = sock
+        self._sockets.append(sock)
+        self._mover.add_socket(command.socket, sock)
+        self._add(sock, partial(self._mover.read_udp, sock, number=command.socket))
+
+    def _close_socket(self, number: int) -> None:
+        sock = self._others.pop(number, None)
+        if sock is not None:
+            self._sockets.remove(sock)
+            self._mover.remove_socket(number)
+            self._epoll.unregister(sock)
+            del self._handlers[sock.fileno()]
+            sock.close()
 
     def _open(self, command: OpenDevice) -> None:
         tap = self._mover.taps.get(command.device)

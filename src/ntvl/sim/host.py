@@ -82,6 +82,7 @@ class Host:
         """Datagrams for nobody: "no-route", "no-socket", "asleep", "partition"."""
         self._timeline = timeline
         self._admits = admits
+        self._random = random
         self._clock_offset_s = random.uniform(100.0, 1e6)
         self._wall_offset_s = 0.0
 
@@ -125,8 +126,18 @@ class Host:
             self.interfaces.remove(gone)
         self._tell()
 
+    def open_socket(self, number: int) -> None:
+        """Binds another socket to a random free port; one that is there stays as it is."""
+        while number not in self.ports:
+            port = self._random.randrange(32768, 61000)
+            if port not in self.ports.values():
+                self.ports[number] = port
+
     def send(self, data: bytes, destination: Address, socket: int = 0) -> bool:
-        """Sends one datagram; returns False where no interface leads there."""
+        """Sends one datagram; returns False where no interface leads there, or there is no such socket."""
+        if socket not in self.ports:
+            self._count("no-socket")
+            return False
         interface = self._route(destination)
         source = interface.address(destination.is_ipv6) if interface is not None else None
         if interface is None or source is None or self.asleep:

@@ -7,7 +7,7 @@ a socket is the host's.
 from collections.abc import Callable, Sequence
 
 from ntvl.dataplane.forwarder import Forwarder
-from ntvl.dataplane.interface import CloseDevice, Command, Event, OpenDevice
+from ntvl.dataplane.interface import CloseDevice, CloseSocket, Command, Event, OpenDevice, OpenSocket, SendDatagram
 from ntvl.sim.host import Host
 from ntvl.sim.station import Plan, Station
 from ntvl.wire.address import Address, Transmit
@@ -50,6 +50,12 @@ class SimPlane:
                 self.stations[command.device] = station
             elif isinstance(command, CloseDevice):
                 self.stations.pop(command.device, None)
+            elif isinstance(command, OpenSocket):
+                self._host.open_socket(command.socket)
+            elif isinstance(command, CloseSocket):
+                self._host.ports.pop(command.socket, None)
+            elif isinstance(command, SendDatagram):
+                self._host.send(command.data, Address(command.host, command.port), command.socket)
 
     def transmit(self, datagrams: Sequence[Transmit]) -> None:
         """Sends control datagrams."""
