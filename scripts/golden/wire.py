@@ -147,6 +147,23 @@ def stun_vectors() -> list[Entry]:
         entry("a question to a server", stun.build_binding_request(TRANSACTION), parse),
         entry("its answer over IPv4", stun.build_binding_response(TRANSACTION, v4), parse),
         entry("its answer over IPv6", stun.build_binding_response(TRANSACTION, v6), parse),
+        entry(
+            "a question to be answered from the other port (RFC 5780)",
+            stun.build_binding_request(TRANSACTION, change=stun.Change.PORT),
+            parse,
+        ),
+        entry(
+            "a question to be answered to another port of whoever asks (RFC 5780)",
+            stun.build_binding_request(TRANSACTION, response_port=40000),
+            parse,
+        ),
+        entry(
+            "an answer of a supernode with a second port",
+            stun.build_binding_response(
+                TRANSACTION, v4, origin=Address("203.0.113.10", 1971), other=Address("203.0.113.10", 1972)
+            ),
+            parse,
+        ),
         entry(f"a check that nominates, password {PASSWORD}", check, parse),
         entry(
             "a check by the controlled side",

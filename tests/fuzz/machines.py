@@ -12,14 +12,16 @@ from typing import Final
 import msgspec
 
 from ntvl.dataplane.interface import UnknownSender, Wanted
-from ntvl.errors import PeerError
+from ntvl.errors import REASONS, PeerError
 from ntvl.identity.certificate import issue_certificate
 from ntvl.identity.community import Community
 from ntvl.identity.keys import NodeKey
 from ntvl.identity.url import SupernodeUrl
 from ntvl.proto.channel import Channel
+from ntvl.proto.classification import LIMIT_S, PACKETS_MAX, SOCKETS, Classification
 from ntvl.proto.handshake import Initiation, Listener
 from ntvl.proto.node import Node
+from ntvl.proto.reception import StunPlace
 from ntvl.proto.settings import CommunitySettings, NodeSettings
 from ntvl.proto.supernode import Supernode
 from ntvl.registry.memory import MemoryStore
@@ -63,7 +65,8 @@ PEER_CERTIFICATE: Final = certificate(PEER_KEY, "peer")
 def fuzz_supernode(data: bytes) -> None:
     """Lets a registered member, or a stranger, say anything to a supernode."""
     chance = random.Random(1)
-    supernode = Supernode(SUPERNODE_KEY, MemoryStore(), random=chance.randbytes, wall=lambda: WALL)
+    place = StunPlace(1971, 1972, lambda address: "2001:db8::1" if address.is_ipv6 else "203.0.113.1")
+    supernode = Supernode(SUPERNODE_KEY, MemoryStore(), random=chance.randbytes, wall=lambda: WALL, stun=place)
     member = Origin(MEMBER)
     hello = Initiation(
         PEER_KEY, SUPERNODE_KEY.public, psk=None, payload=b"", aes=True, index=9, random=chance.randbytes
@@ -80,7 +83,7 @@ def fuzz_supernode(data: bytes) -> None:
     for mode, body in _steps(data):
         speaker = mode & 7
         if speaker == 0:
-            supernode.handle_datagram(body, Origin(STRANGER), now)
+            supernode.handle_datagram(body, Origin(STRANGER, mode >> 7), now)
         elif speaker == 1:
             supernode.handle_datagram(body, member, now)
         elif speaker == 2:
@@ -95,6 +98,36 @@ def fuzz_supernode(data: bytes) -> None:
             _opened(channel, sent.data)
         msgspec.json.encode(supernode.status(now))
     supernode.close(now)
+
+
+def fuzz_classification(data: bytes) -> None:
+    """Lets servers answer anything to a look at the NAT."""
+    servers = (Address("203.0.113.1", 1971), Address("203.0.113.2", 1971), Address("2001:db8::1", 1971))
+    chance = random.Random(1)
+    machine = Classification(
+        servers, hosts=("192.168.1.2",), ports=range(40000, 40000 + SOCKETS), random=chance.randbytes
+    )
+    machine.start(100.0)
+    now, sent_to = 100.0, set(servers)
+    asked = list(iter(machine.poll_transmit, None))
+    for mode, body in _steps(data):
+        question = asked[mode % len(asked)]
+        source = question.address if mode & 0x40 else servers[0]
+        answer = body if mode & 0x80 else body[:8] + question.data[8:20] + body[20:]
+        machine.handle_datagram(answer, Origin(source, question.socket), now)
+        now += (mode & 7) / 50
+        machine.handle_timeout(now)
+        asked += list(iter(machine.poll_transmit, None))
+    while (wakeup := machine.poll_timeout()) is not None:
+        machine.handle_timeout(wakeup.at)
+        asked += list(iter(machine.poll_transmit, None))
+    report = machine.report
+    assert report is not None
+    assert report.elapsed_s <= max(LIMIT_S, now - 100.0) + 0.001
+    assert len(asked) == report.sent_pkts <= PACKETS_MAX
+    assert set(machine.drops) <= set(REASONS)
+    assert {sent.address.host for sent in asked} <= {server.host for server in sent_to} | set(report.addresses)
+    msgspec.json.encode((report, report.behaviour().mapping, report.confidence))
 
 
 def fuzz_node(data: bytes) -> None:

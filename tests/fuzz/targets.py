@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import Final
 
 import msgspec
-from tests.fuzz.machines import fuzz_node, fuzz_supernode
+from tests.fuzz.machines import fuzz_classification, fuzz_node, fuzz_supernode
 
 from ntvl.aead import new_aead
 from ntvl.dataplane.forwarder import Forwarder
@@ -120,8 +120,12 @@ def fuzz_stun(data: bytes) -> None:
     with named:
         stun = parse_stun(data)
         if stun.address is not None:
-            built = parse_stun(build_binding_response(stun.transaction, stun.address, password=PASSWORD))
+            answer = build_binding_response(
+                stun.transaction, stun.address, password=PASSWORD, origin=stun.origin, other=stun.other
+            )
+            built = parse_stun(answer)
             assert (built.transaction, built.address) == (stun.transaction, stun.address)
+            assert (built.origin, built.other) == (stun.origin, stun.other)
 
 
 def fuzz_handshake(data: bytes) -> None:
@@ -321,5 +325,6 @@ TARGETS: Final[dict[str, Target_]] = {
     "relay-member": fuzz_relay_member,
     "frames": fuzz_frames,
     "supernode": fuzz_supernode,
+    "classification": fuzz_classification,
     "node": fuzz_node,
 }

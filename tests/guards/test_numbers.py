@@ -12,7 +12,9 @@ from ntvl.nat import MATRIX
 from ntvl.proto import (
     admission,
     attempt,
+    binding_lifetime,
     candidates,
+    classification,
     desk,
     directory,
     leases,
@@ -22,6 +24,7 @@ from ntvl.proto import (
     path,
     pathfinder,
     peer,
+    port_sample,
     registrar,
     registration,
     standing,
@@ -31,7 +34,7 @@ from ntvl.proto.handshake import Listener
 from ntvl.proto.path import TRANSITIONS, PathSignal, PathState
 from ntvl.proto.simultaneous import Simultaneous
 from ntvl.proto.techniques import TECHNIQUES
-from ntvl.runtime import control_client, control_socket, resolver, service
+from ntvl.runtime import control_client, control_socket, netcheck, resolver, service
 from ntvl.runtime import node as runtime_node
 from ntvl.wire import header
 
@@ -72,6 +75,22 @@ SAID: Final = [
     ("nat-traversal.md", "name at most {:d}", [candidates.CANDIDATES_MAX]),
     ("nat-traversal.md", "shows the last {:d} as `attempts`", [pathfinder.OUTCOMES_MAX]),
     ("nat-traversal.md", "matrix of {:d} pairs", [len(MATRIX)]),
+    (
+        "nat-traversal.md",
+        "takes at most {:d} datagrams and {:g} s",
+        [classification.PACKETS_MAX, classification.LIMIT_S],
+    ),
+    ("nat-traversal.md", "over eleven sockets of its own", [classification.SOCKETS == 11]),
+    ("nat-traversal.md", "eight sockets ask one server", [len(classification._SERIES) == 8]),
+    ("nat-traversal.md", "equal steps, within {:d}, or anywhere", [port_sample.BLOCK_MAX]),
+    (
+        "nat-traversal.md",
+        "without traffic, from {:g} to {:g} s to within {:g} s",
+        [binding_lifetime.SHORTEST_S, binding_lifetime.LONGEST_S, binding_lifetime.RESOLUTION_S],
+    ),
+    ("operations.md", "sends at most {:d} datagrams", [classification.PACKETS_MAX]),
+    ("operations.md", "The first four addresses of each family", [classification.SERVERS_MAX == 4]),
+    ("operations.md", "port {:d} if none is given", [netcheck.STUN_PORT]),
     ("architecture.md", "keep alive every {:g} s", [supernode.KEEPALIVE_S]),
     ("architecture.md", "Rekey after {:g} s", [link.REKEY_AFTER_S]),
     ("architecture.md", "(or 2^26 packets), refuse after {:g} s", [link.REJECT_AFTER_S]),

@@ -10,10 +10,14 @@ from typing import Any, Final
 import pytest
 import typer.main
 from tests.guards.tree import ROOT, SOURCE, parse
+from tests.sim.netcheck import netcheck as probe
 
 from ntvl import config
 from ntvl.cli import VERBS, build_app
+from ntvl.cli.netcheck import describe
 from ntvl.errors import REASONS
+from ntvl.proto.nat_report import NOTES
+from ntvl.runtime.netcheck import Netcheck
 from ntvl.sim.net import Net
 
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
@@ -195,6 +199,23 @@ def test_the_tables_of_status_have_its_keys() -> None:
     assert {code(row[0])[0] for row in of_node} == set(keys(left.status())) | runtime
     runtime = {"supernode.key", "supernode.version", "supernode.port", "supernode.uptime_s", "engine.name", "faults"}
     assert {code(row[0])[0] for row in of_supernode} == set(keys(supernode.status())) - {"key"} | runtime
+
+
+# --- the NAT ---
+
+
+def test_the_table_of_notes_is_the_list_of_notes() -> None:
+    listed = [table for table in tables(section("### ntvl netcheck")) if not table[0][0].startswith("`-")]
+    assert {code(row[0])[0]: row[1] for row in listed[0]} == NOTES
+
+
+def test_what_netcheck_says_in_json_is_on_the_page() -> None:
+    net = Net(seed=1)
+    servers = [address for _ in range(2) for address in net.supernode().addresses]
+    report = probe(net, net.host("asking", behind="eim-apdf"), servers)
+    said = describe(Netcheck(report, (), {}))
+    shown = set(code(section("### ntvl netcheck")))
+    assert set(said) | set(said["servers"][0]) <= shown
 
 
 # --- sentences ---

@@ -9,6 +9,8 @@ from ntvl.wire.address import Address
 from ntvl.wire.stun import (
     ATTRIBUTES_MAX,
     BINDING,
+    CHANGE_REQUEST,
+    Change,
     Stun,
     StunClass,
     build_binding_error,
@@ -306,7 +308,7 @@ def test_attributes_behind_the_integrity_are_passed_over() -> None:
 
 
 def test_optional_unknown_attributes_are_passed_over_and_required_ones_are_named_once() -> None:
-    stun = parse_stun(message(attribute(0x802C, b"x"), attribute(0x7FFF, b"x"), attribute(0x7FFF, b"")))
+    stun = parse_stun(message(attribute(0x802F, b"x"), attribute(0x7FFF, b"x"), attribute(0x7FFF, b"")))
     assert stun.unknown == (0x7FFF,)
 
 
@@ -330,3 +332,56 @@ def test_words_that_are_not_utf8_do_not_cost_the_answer() -> None:
 def test_a_message_that_breaks_the_rules_is_not_built(build: object) -> None:
     with pytest.raises(ValueError):
         build()  # type: ignore[operator]
+
+
+# Made by hand after RFC 5780 section 7, since it has no vectors.
+CHANGE_BOTH = bytes.fromhex("000100082112a442b7e7a701bc34d686fa87dfae0003000400000006")
+TO_PORT_4660 = bytes.fromhex("000100082112a442b7e7a701bc34d686fa87dfae0027000412340000")
+FROM_ELSEWHERE = bytes.fromhex(
+    "01010024" "2112a442" "b7e7a701bc34d686fa87dfae"
+    "00200008" "0001a147e112a643"
+    "802b0008" "00010d96c0000201"
+    "802c0008" "00010d97c0000202"
+)  # fmt: skip
+
+
+def test_change_request_is_built_and_understood() -> None:
+    assert build_binding_request(TRANSACTION, change=Change.PORT | Change.ADDRESS) == CHANGE_BOTH
+    assert parse_stun(CHANGE_BOTH).change == Change.PORT | Change.ADDRESS
+    assert parse_stun(build_binding_request(TRANSACTION, change=Change.PORT)).change == Change.PORT
+    assert CHANGE_BOTH[20:22] == CHANGE_REQUEST.to_bytes(2)
+
+
+def test_other_bits_of_change_request_mean_nothing() -> None:
+    assert parse_stun(CHANGE_BOTH[:-4] + b"\xff" * 4).change == Change.PORT | Change.ADDRESS
+    assert parse_stun(CHANGE_BOTH[:-4] + b"\xff\xff\xff\xf9").change == Change.NONE
+
+
+def test_response_port_is_built_and_understood_with_its_padding_counted_or_not() -> None:
+    assert build_binding_request(TRANSACTION, response_port=0x1234) == TO_PORT_4660
+    assert parse_stun(TO_PORT_4660).response_port == 0x1234
+    assert parse_stun(message(attribute(0x27, b"\x12\x34"))).response_port == 0x1234
+
+
+def test_origin_and_other_address_are_built_and_understood() -> None:
+    origin, other = Address("192.0.2.1", 3478), Address("192.0.2.2", 3479)
+    built = build_binding_response(TRANSACTION, Address("192.0.2.1", 32853), origin=origin, other=other)
+    assert built == FROM_ELSEWHERE
+    stun = parse_stun(FROM_ELSEWHERE)
+    assert (stun.origin, stun.other, stun.address) == (origin, other, Address("192.0.2.1", 32853))
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [(0x03, b""), (0x03, bytes(3)), (0x27, bytes(4)), (0x27, b"\1"), (0x802B, bytes(8)), (0x802C, bytes(5))],
+)
+def test_broken_attributes_of_rfc_5780_are_refused(type_: int, value: bytes) -> None:
+    assert reason_of(message(attribute(type_, value))) == "format"
+
+
+@given(transactions, addresses, addresses, addresses)
+def test_every_origin_and_other_address_comes_back(
+    transaction: bytes, address: Address, origin: Address, other: Address
+) -> None:
+    stun = parse_stun(build_binding_response(transaction, address, origin=origin, other=other))
+    assert (stun.address, stun.origin, stun.other) == (address, origin, other)

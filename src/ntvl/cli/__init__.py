@@ -25,6 +25,7 @@ VERBS: Final[dict[str, str]] = {
     "supernode": "Run a directory and relay that nodes meet at.",
     "status": "Show what the node on this machine is doing.",
     "ping": "Measure the way to a peer, and say which way it is.",
+    "netcheck": "Find out what the NATs here do, and what they allow.",
 }
 """Every verb with its one line for `ntvl --help`, in the order shown."""
 

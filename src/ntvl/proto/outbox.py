@@ -31,10 +31,14 @@ class Outbox:
 
     def send(self, data: bytes, origin: Origin) -> None:
         """Sends a datagram back to where one came from."""
+        self.transmit(Transmit(data, origin.address, origin.socket))
+
+    def transmit(self, transmit: Transmit) -> None:
+        """Sends a datagram to anywhere."""
         if len(self.transmits) >= TRANSMITS_MAX:
             self.drops["queue-full"] += 1
             return
-        self.transmits.append(Transmit(data, origin.address, origin.socket))
+        self.transmits.append(transmit)
 
     def reply(self, session: Session, message: Message, origin: Origin) -> None:
         """Sends a message under the session that it answers."""

@@ -1,6 +1,6 @@
 """The supernode: directory, relay and STUN on one port, as a machine.
 
-    STUN          Binding request              -> where it came from
+    STUN          Binding request              -> where it came from; alone on the second port, if there is one
     KEY_REQUEST                                -> KEY_REPLY
     INITIATION    Noise IK, cookies under load -> RESPONSE, a session
     CONTROL       Register, Keepalive, Lookup, RosterRequest, Leave -> their answers; unknown session: RESET
@@ -29,7 +29,7 @@ from ntvl.proto.handshake import Listener
 from ntvl.proto.leases import LEASE_S, Leases
 from ntvl.proto.machine import Random, Wakeup, WallClock, earliest
 from ntvl.proto.outbox import Outbox
-from ntvl.proto.reception import Reception, network_of
+from ntvl.proto.reception import MAIN_SOCKET, Reception, StunPlace, network_of
 from ntvl.proto.supernode_events import StoreFailed, SupernodeEvent
 from ntvl.registry.base import LeaseStore, StoreError
 from ntvl.wire.address import Address, Origin, Relay, Transmit
@@ -57,6 +57,7 @@ class Supernode:
         lease_s: how long names and addresses are kept after the last contact.
         relay_rate_bps: what one node may send by the relay, 0 for no bound.
         handshakes_per_s: above this handshakes take a cookie.
+        stun: where STUN is served, if that is known.
     """
 
     def __init__(
@@ -72,10 +73,11 @@ class Supernode:
         lease_s: float = LEASE_S,
         relay_rate_bps: int = 0,
         handshakes_per_s: int = HANDSHAKES_PER_S,
+        stun: StunPlace | None = None,
     ) -> None:
         self.key = key
         self._listener = Listener(key, random, aes=aes, load_limit_per_s=handshakes_per_s)
-        self._reception = Reception()
+        self._reception = Reception(stun)
         self._clients = Clients(random)
         secret = hashlib.blake2s(key.private_bytes, person=b"ntvlrely").digest()
         self._directory = Directory(secret, random, expiry_s=expiry_s)
@@ -178,8 +180,10 @@ class Supernode:
         if origin.relay is not None:
             raise PeerError("relay-target", "relayed to the supernode itself")
         if is_stun(data):
-            self._outbox.send(self._reception.answer_stun(data, origin.address, now), origin)
+            self._outbox.transmit(self._reception.answer_stun(data, origin, now))
             return
+        if origin.socket != MAIN_SOCKET:
+            raise PeerError("type", "for the second port")
         match data[0]:
             case Kind.CONTROL:
                 self._handle_control(data, origin, now)

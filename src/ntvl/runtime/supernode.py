@@ -29,6 +29,7 @@ from ntvl.runtime.driver import Driver
 from ntvl.runtime.interfaces import read_hosts
 from ntvl.runtime.listen import choose_public, is_wildcard
 from ntvl.runtime.netlink import NetlinkError
+from ntvl.runtime.second_port import SecondPort
 from ntvl.runtime.state import StateDirectory
 from ntvl.runtime.supernode_report import SupernodeReporter
 from ntvl.wire.address import Address
@@ -86,8 +87,11 @@ class _Program:
         self._reporter.stopped()
 
     async def _run_on(self, engine: Engine) -> None:
-        supernode = Supernode(self._key, self._store, random=os.urandom, wall=wall_time)
-        driver = Driver[SupernodeEvent](supernode, engine, on_event=self._reporter.event)
+        second = SecondPort(engine, self._listen)
+        if not second.port:
+            self._reporter.notice("warning", "no-second-port", f"{second.reason}; STUN answers from one port alone")
+        supernode = Supernode(self._key, self._store, random=os.urandom, wall=wall_time, stun=second.place)
+        driver = Driver[SupernodeEvent](supernode, second, on_event=self._reporter.event)
         began = driver.clock()
 
         async def answer_status(_: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
@@ -107,6 +111,7 @@ class _Program:
 
         control = await self._open_control(ControlSocket(self._state / SUPERNODE_SOCKET, {"status": answer_status}))
         driving = asyncio.create_task(driver.run())
+        second.read(lambda data, origin: driver.tell(supernode.handle_datagram, data, origin))
         try:
             public, others = choose_public(await self._own_hosts())
             self._reporter.ready(
@@ -127,6 +132,7 @@ class _Program:
                 raise UsageError(f"The data plane failed ({error}); start the supernode again.") from error
         finally:
             driving.cancel()
+            second.end()
             if control is not None:
                 await control.close()
             driver.call(supernode.close)

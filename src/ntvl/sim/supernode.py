@@ -5,6 +5,7 @@ from typing import Any
 
 from ntvl.identity.keys import NodeKey
 from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.reception import MAIN_SOCKET, OTHER_SOCKET, StunPlace
 from ntvl.proto.supernode import Supernode
 from ntvl.registry.memory import MemoryStore
 from ntvl.sim.host import Host
@@ -60,7 +61,16 @@ class SimSupernode:
 
     def start(self) -> None:
         """Starts it, with the leases of the last time and nothing else."""
-        machine = Supernode(self.key, self.store, random=self._random.randbytes, wall=self.host.wall, **self._options)
+        port = self.host.ports[MAIN_SOCKET]
+        self.host.ports[OTHER_SOCKET] = port + 1
+        machine = Supernode(
+            self.key,
+            self.store,
+            random=self._random.randbytes,
+            wall=self.host.wall,
+            stun=StunPlace(port, port + 1, self._host_towards),
+            **self._options,
+        )
         self.runner = Runner(
             self.host, self._timeline, machine, relay=True, on_event=self._note, on_interfaces=lambda: None
         )
@@ -81,6 +91,9 @@ class SimSupernode:
     def status(self) -> dict[str, Any]:
         """Returns the machine's status."""
         return self.machine.status(self.host.now)
+
+    def _host_towards(self, address: Address) -> str | None:
+        return next((host for host in self.host.addresses if (":" in host) == address.is_ipv6), None)
 
     def _note(self, event: Any) -> None:
         self.events.append((self._timeline.now, event))

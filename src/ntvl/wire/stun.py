@@ -5,18 +5,20 @@
 
 One codec serves the supernode's Binding service, questions to other people's servers and the checks between two peers
 (RFC 8445 section 7). A check carries a user name, ICE attributes, MESSAGE-INTEGRITY under the short-term password of an
-offer, and FINGERPRINT last; a question to a server is the bare header, which every server ever written understands.
+offer, and FINGERPRINT last; a question to a server is the bare header, which every server ever written understands, or
+has the attributes of RFC 5780, which have the answer come from, or go to, elsewhere to learn what a NAT does.
 
-Source: RFC 8489 sections 5, 6, 9.1 and 14; RFC 8445 section 16.1; held to the vectors of RFC 5769. Deviations: only
-MESSAGE-INTEGRITY with HMAC-SHA1 (14.5), which RFC 8445 asks for, no MESSAGE-INTEGRITY-SHA256; passwords are ASCII, so
-OpaqueString (RFC 8265) has nothing to prepare; a FINGERPRINT is judged where there is one and never demanded.
+Source: RFC 8489 sections 5, 6, 9.1 and 14; RFC 8445 section 16.1; RFC 5780 section 7; held to the vectors of RFC 5769.
+Deviations: only MESSAGE-INTEGRITY with HMAC-SHA1 (14.5), which RFC 8445 asks for, no MESSAGE-INTEGRITY-SHA256;
+passwords are ASCII, so OpaqueString (RFC 8265) has nothing to prepare; a FINGERPRINT is judged where there is one and
+never demanded; no PADDING (RFC 5780 section 7.6).
 """
 
 import hmac
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -29,8 +31,10 @@ from ntvl.wire.header import CONTROL_BYTES_MAX
 __all__ = [
     "ATTRIBUTES_MAX",
     "BINDING",
+    "CHANGE_REQUEST",
     "STUN_HEADER_BYTES",
     "TRANSACTION_BYTES",
+    "Change",
     "Stun",
     "StunClass",
     "build_binding_error",
@@ -41,6 +45,8 @@ __all__ = [
 ]
 
 BINDING: Final = 0x001
+CHANGE_REQUEST: Final = 0x0003
+"""The attribute's number, for the error 420 of a server that cannot answer from elsewhere."""
 STUN_HEADER_BYTES: Final = 20
 TRANSACTION_BYTES: Final = 12
 ATTRIBUTES_MAX: Final = 32
@@ -66,8 +72,17 @@ class StunClass(IntEnum):
     ERROR = 3
 
 
+class Change(IntFlag):
+    """Says from where else an answer shall come (RFC 5780 section 7.2)."""
+
+    NONE = 0
+    PORT = 2
+    ADDRESS = 4
+
+
 class _Type(IntEnum):
     MAPPED_ADDRESS = 0x0001
+    CHANGE_REQUEST = CHANGE_REQUEST
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008
     ERROR_CODE = 0x0009
@@ -75,10 +90,13 @@ class _Type(IntEnum):
     XOR_MAPPED_ADDRESS = 0x0020
     PRIORITY = 0x0024
     USE_CANDIDATE = 0x0025
+    RESPONSE_PORT = 0x0027
     SOFTWARE = 0x8022
     FINGERPRINT = 0x8028
     ICE_CONTROLLED = 0x8029
     ICE_CONTROLLING = 0x802A
+    RESPONSE_ORIGIN = 0x802B
+    OTHER_ADDRESS = 0x802C
 
 
 class Stun(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +105,8 @@ class Stun(msgspec.Struct, frozen=True, kw_only=True):
     `unknown` are the attributes in it that must be understood and are not: a request with any is answered with error
     420 and these numbers, a response with any is dropped (RFC 8489 section 6.3). `unknown_attributes` are the numbers
     that a 420 from the other side complains of. Integrity is only claimed by `has_integrity`: call `verify_integrity`.
+    `change` and `response_port` are a request's wishes, `origin` is from where an answer says that it comes, `other`
+    from where the server would answer with `Change.PORT | Change.ADDRESS`: claims all of them.
     """
 
     cls: StunClass
@@ -104,6 +124,10 @@ class Stun(msgspec.Struct, frozen=True, kw_only=True):
     unknown_attributes: tuple[int, ...] = ()
     software: str | None = None
     unknown: tuple[int, ...] = ()
+    change: Change | None = None
+    response_port: int | None = None
+    origin: Address | None = None
+    other: Address | None = None
     has_integrity: bool = False
     has_fingerprint: bool = False
 
@@ -122,6 +146,8 @@ def build_binding_request(
     controlling: int | None = None,
     controlled: int | None = None,
     use_candidate: bool = False,
+    change: Change | None = None,
+    response_port: int | None = None,
 ) -> bytes:
     """Returns a Binding request: a question to a server, or with a password a check of a path.
 
@@ -133,6 +159,8 @@ def build_binding_request(
         controlling: tie-breaker of 64 bits, where this side controls; excludes `controlled`.
         controlled: the same, where the other side does.
         use_candidate: nominates the path; the controlling side's to say.
+        change: from where else a server shall answer.
+        response_port: to which port of ours it shall answer, 1..65535, if not to the one that asks.
     Raises:
         ValueError: built wrongly: a bad transaction, or ICE attributes without password or with both roles
             (OverflowError: a number that does not fit its bits).
@@ -143,6 +171,10 @@ def build_binding_request(
     if controlling is not None and controlled is not None:
         raise ValueError("one side is either controlling or controlled")
     attributes: list[tuple[int, bytes]] = []
+    if change is not None:
+        attributes.append((_Type.CHANGE_REQUEST, change.to_bytes(4)))
+    if response_port is not None:
+        attributes.append((_Type.RESPONSE_PORT, response_port.to_bytes(2) + bytes(2)))
     if username is not None:
         value = username.encode()
         if len(value) > _USERNAME_BYTES_MAX:
@@ -159,9 +191,27 @@ def build_binding_request(
     return _build(StunClass.REQUEST, transaction, attributes, password)
 
 
-def build_binding_response(transaction: bytes, address: Address, *, password: str | None = None) -> bytes:
-    """Returns the success that tells a requester its `address`; `password` is the one that the request came with."""
-    attributes = [(int(_Type.XOR_MAPPED_ADDRESS), _build_xor_address(address, transaction))]
+def build_binding_response(
+    transaction: bytes,
+    address: Address,
+    *,
+    password: str | None = None,
+    origin: Address | None = None,
+    other: Address | None = None,
+) -> bytes:
+    """Returns the success that tells a requester its `address`.
+
+    Args:
+        transaction: the request's.
+        address: where the request came from.
+        password: the one that the request came with.
+        origin: from where this answer goes (RESPONSE-ORIGIN).
+        other: from where the server can answer besides (OTHER-ADDRESS).
+    """
+    attributes = [(int(_Type.XOR_MAPPED_ADDRESS), _build_address(address, _MAGIC_COOKIE_BYTES + transaction))]
+    for type_, told in ((_Type.RESPONSE_ORIGIN, origin), (_Type.OTHER_ADDRESS, other)):
+        if told is not None:
+            attributes.append((type_, _build_address(told, bytes(16))))
     return _build(StunClass.SUCCESS, transaction, attributes, password)
 
 
@@ -350,6 +400,14 @@ def _parse_attribute(type_: int, value: bytes, transaction: bytes, fields: dict[
             if len(value) % 2:
                 raise PeerError("format", "UNKNOWN-ATTRIBUTES")
             fields.setdefault("unknown_attributes", struct.unpack(f"!{len(value) // 2}H", value))
+        case _Type.CHANGE_REQUEST:
+            fields.setdefault("change", Change(_parse_number(value, 4) & (Change.PORT | Change.ADDRESS)))
+        case _Type.RESPONSE_PORT:
+            fields.setdefault("response_port", _parse_port(value))
+        case _Type.RESPONSE_ORIGIN:
+            fields.setdefault("origin", _parse_address(value, bytes(16)))
+        case _Type.OTHER_ADDRESS:
+            fields.setdefault("other", _parse_address(value, bytes(16)))
         case _Type.SOFTWARE:
             fields.setdefault("software", _parse_text(value))
         case _:
@@ -361,6 +419,14 @@ def _parse_number(value: bytes, length: int) -> int:
     if len(value) != length:
         raise PeerError("format", "a number")
     return int.from_bytes(value)
+
+
+def _parse_port(value: bytes) -> int:
+    """Returns the port in RESPONSE-PORT: two bytes and two of padding, which some count and some do not."""
+    port = int.from_bytes(value[:2])
+    if len(value) not in (2, 4) or not port:
+        raise PeerError("format", "RESPONSE-PORT")
+    return port
 
 
 def _parse_username(value: bytes) -> str:
@@ -397,9 +463,8 @@ def _parse_address(value: bytes, mask: bytes) -> Address:
     return parse_address(str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)), port)
 
 
-def _build_xor_address(address: Address, transaction: bytes) -> bytes:
+def _build_address(address: Address, mask: bytes) -> bytes:
     packed = ip_address(address.host).packed
-    mask = _MAGIC_COOKIE_BYTES + transaction
     family = 1 if len(packed) == 4 else 2
     return bytes((0, family)) + _xor(address.port.to_bytes(2), mask) + _xor(packed, mask)
 

@@ -1,0 +1,227 @@
+"""`ntvl netcheck`: what the NATs in front of this computer do, and which direct paths that allows."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ntvl.cli.show import console, format_milliseconds
+from ntvl.errors import UsageError
+from ntvl.nat import KINDS, Filtering, Mapping, PortAllocation, direct_path_possible
+from ntvl.proto.nat_report import NOTES, NatReport, Pooling
+from ntvl.runtime.lines import printable
+from ntvl.runtime.netcheck import Netcheck, parse_servers, run_netcheck
+
+__all__ = ["OTHERS", "build_view", "describe", "judge", "netcheck"]
+
+OTHERS: Final[dict[str, str]] = {
+    "open": "no NAT and no firewall",
+    "firewall": "a firewall without NAT",
+    "eim-eif": "a NAT that lets anybody in",
+    "eim-adf": "a NAT that filters by address",
+    "eim-apdf": "a home router: one port for all, filters by port",
+    "apdm-sequential": "a NAT with the next port for each peer",
+    "apdm-random": "a NAT with a random port for each peer",
+    "cgn": "a home router behind a carrier's NAT with random ports",
+}
+"""Kinds of NAT of the other side, in words; others of `ntvl.nat.KINDS` look like one of these."""
+
+_INDENT: Final = (0, 0, 0, 2)
+_WIDTH: Final = 80
+_MAPPINGS: Final = {
+    Mapping.ENDPOINT_INDEPENDENT: "all peers see the same port",
+    Mapping.ADDRESS_DEPENDENT: "each peer's address sees another port",
+    Mapping.ADDRESS_AND_PORT_DEPENDENT: "each peer sees another port",
+}
+_FILTERINGS: Final = {
+    Filtering.ENDPOINT_INDEPENDENT: "anybody gets in",
+    Filtering.ADDRESS_DEPENDENT: "addresses that were sent to get in",
+    Filtering.ADDRESS_AND_PORT_DEPENDENT: "only who was sent to gets in",
+}
+
+
+def netcheck(
+    supernode: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A supernode to ask. Repeat it: two tell more than one. [NTVL_SUPERNODE]"),
+    ] = None,
+    stun: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A STUN server to ask, port 3478 if none is given. May be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find out what the NATs and firewalls in front of this computer do to UDP, and what that allows.
+
+    It needs no privilege and no running node, and takes at most 5 seconds. The exit status is 0 if UDP works.
+    """
+    urls = list(supernode or ())
+    if not urls and not stun:
+        urls = os.environ.get("NTVL_SUPERNODE", "").split()
+    servers = parse_servers(urls, stun or ())
+    if not servers:
+        raise UsageError("Name a server to ask with --supernode URL or --stun HOST:PORT, better two.")
+    found = run_netcheck(servers, os.environ)
+    if as_json:
+        print(json.dumps(describe(found), indent=2, ensure_ascii=False))
+    else:
+        screen = console()
+        screen.print(build_view(found), width=min(_WIDTH, screen.width))
+    raise typer.Exit(0 if found.report.udp else 1)
+
+
+def describe(found: Netcheck) -> dict[str, Any]:
+    """Returns everything for programs."""
+    report = found.report
+    fields: dict[str, Any] = msgspec.to_builtins(report)
+    del fields["servers"]
+    return {
+        **fields,
+        "confidence": str(report.confidence),
+        "direct": {kind: judge(report, kind) for kind in KINDS} if report.udp else {},
+        "servers": [
+            {
+                "address": str(each.address),
+                "rtt_ms": None if each.rtt_s is None else round(each.rtt_s * 1000, 3),
+                "seen_at": None if each.seen_at is None else str(each.seen_at),
+                "has_other_port": each.has_other_port,
+            }
+            for each in report.servers
+        ],
+        "unresolved": {server.name: server.problem for server in found.servers if server.problem},
+        "proxies": found.proxies,
+    }
+
+
+def judge(report: NatReport, kind: str) -> str:
+    """Returns whether a direct path to a kind of NAT is possible: "direct", "relay", or "unknown" with this report."""
+    verdicts = {
+        direct_path_possible(replace(report, mappings=(mapping,), filterings=(filtering,)).chain(), KINDS[kind])
+        for mapping, filtering in itertools.product(report.mappings, report.filterings)
+    }
+    return "unknown" if len(verdicts) > 1 else "direct" if verdicts == {True} else "relay"
+
+
+def build_view(found: Netcheck) -> RenderableType:
+    """Returns what a person reads, fit for 80 columns."""
+    report = found.report
+    parts: list[RenderableType] = [Text(_head(report), style="bold"), "", _facts(found)]
+    if report.udp and report.translated is not None:
+        parts += ["", Text("a direct path to a peer behind", style="bold"), _prospects(report)]
+    parts += ["", Text("servers", style="bold"), _servers(found)]
+    if report.notes:
+        parts += ["", Text("what could not be found out, or not for sure", style="bold")]
+        parts += [_item(NOTES[code]) for code in report.notes]
+    return Group(*parts)
+
+
+def _head(report: NatReport) -> str:
+    if not report.udp:
+        return "UDP does not work here: no server answers."
+    if report.translated is None:
+        return "UDP works over IPv6."
+    if not report.translated:
+        if len(report.filterings) > 1 and Filtering.ENDPOINT_INDEPENDENT in report.filterings:
+            return "UDP works. This computer is behind no NAT, but perhaps a firewall."
+        is_open = report.filtering is Filtering.ENDPOINT_INDEPENDENT
+        return f"UDP works. This computer is behind {'neither NAT nor' if is_open else 'no NAT, but a'} firewall."
+    return "UDP works. This computer is behind a NAT."
+
+
+def _facts(found: Netcheck) -> RenderableType:
+    report = found.report
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    if report.translated is not None:
+        table.add_row("public address", ", ".join(report.addresses))
+        if report.translated:
+            table.add_row("mapping", _possible(report.mappings, _MAPPINGS))
+        table.add_row("filtering", _possible(report.filterings, _FILTERINGS))
+        if report.translated:
+            table.add_row("ports", _ports(report))
+            table.add_row("addresses", _pooling(report))
+            table.add_row("hairpinning", {True: "yes", False: "no", None: "unknown"}[report.hairpin])
+    table.add_row("IPv6", _ipv6(report))
+    proxies = [f"{name}={printable(value)}" for name, value in found.proxies.items()]
+    table.add_row("HTTP proxy", ", ".join(proxies) or "none in the environment")
+    if report.udp:
+        table.add_row("confidence", str(report.confidence))
+    return Padding(table, _INDENT)
+
+
+def _possible(facts: Iterable[Mapping] | Iterable[Filtering], words: dict[Any, str]) -> str:
+    known = list(facts)
+    if len(known) == 1:
+        return f"{known[0]}: {words[known[0]]}"
+    return "unknown" if len(known) == len(words) else " or ".join(known)
+
+
+def _ports(report: NatReport) -> str:
+    seen = "" if report.ports is None else f"{report.ports[0]} to {report.ports[1]} seen"
+    match report.allocation:
+        case PortAllocation.PRESERVING:
+            return "preserving: a program's own port is kept"
+        case PortAllocation.SEQUENTIAL:
+            return f"sequential: {report.step:+d} for each; {seen}"
+        case PortAllocation.BLOCK_RANDOM:
+            return f"random in a block of about {report.block_ports}; {seen}"
+        case PortAllocation.RANDOM:
+            return f"random; {seen}"
+    return f"unknown; {seen}" if seen else "unknown"
+
+
+def _pooling(report: NatReport) -> str:
+    if report.pooling is Pooling.ARBITRARY:
+        return "arbitrary: several public addresses by turns"
+    return "unknown" if report.pooling is None else "paired: always the same public address"
+
+
+def _ipv6(report: NatReport) -> str:
+    if not report.ipv6_address:
+        asked = any(server.address.is_ipv6 for server in report.servers)
+        return "no answer" if asked else "not tried: no server with an IPv6 address"
+    return f"works, {'translated' if report.ipv6_translated else 'not translated'}: {report.ipv6_address}"
+
+
+def _prospects(report: NatReport) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    for kind, words in OTHERS.items():
+        verdict = judge(report, kind)
+        shown = {"direct": "yes", "relay": "no, by relay", "unknown": "unknown"}[verdict]
+        table.add_row(words, Text(shown, style={"direct": "green", "relay": "yellow"}.get(verdict, "dim")))
+    return Padding(table, _INDENT)
+
+
+def _servers(found: Netcheck) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table.add_column("address", overflow="fold")
+    table.add_column("round trip", justify="right", no_wrap=True)
+    table.add_column("sees us at", overflow="fold")
+    for server in found.report.servers:
+        rtt = None if server.rtt_s is None else server.rtt_s * 1000
+        table.add_row(
+            str(server.address), format_milliseconds(rtt), str(server.seen_at) if server.seen_at else "no answer"
+        )
+    for named in found.servers:
+        if named.problem:
+            table.add_row(printable(named.name), "-", f"not resolved: {printable(named.problem)}")
+    return Padding(table, _INDENT)
+
+
+def _item(text: str) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_row("-", Text(text))
+    return Padding(table, _INDENT)

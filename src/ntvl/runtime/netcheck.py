@@ -1,0 +1,239 @@
+"""A look at the network by itself: names resolved, sockets opened, one `Classification` run, sockets closed.
+
+No daemon, no privilege, no trace left: what is sent are some dozens of STUN datagrams. All of it ends within 5 s, the
+system's resolver included, which is given up on after a while.
+"""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from ntvl.errors import UsageError
+from ntvl.identity.url import parse_supernode_url
+from ntvl.proto.classification import LIMIT_S, SOCKETS, Classification
+from ntvl.proto.nat_report import NatReport
+from ntvl.runtime.clock import boot_time
+from ntvl.runtime.resolver import Lookup, look_up
+from ntvl.wire.address import Address, Origin
+from ntvl.wire.header import CONTROL_BYTES_MAX
+
+__all__ = ["STUN_PORT", "Netcheck", "Server", "find_proxies", "parse_servers", "run_netcheck"]
+
+STUN_PORT: Final = 3478
+"""Port of STUN servers where none is written (RFC 8489 section 15.1)."""
+RESOLVE_S: Final = 1.5
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_BATCH_MAX: Final = 64
+_PORT_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Is a server as a person named it, and what its name resolved to; `problem` says in words why to nothing."""
+
+    name: str
+    host: str
+    port: int
+    addresses: tuple[Address, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Netcheck:
+    """Is everything that was found: `proxies` are variables of the environment, passwords left out."""
+
+    report: NatReport
+    servers: tuple[Server, ...]
+    proxies: dict[str, str]
+
+
+def parse_servers(supernodes: Sequence[str], stuns: Sequence[str]) -> tuple[Server, ...]:
+    """Returns whom to ask, each once.
+
+    Args:
+        supernodes: URLs, as `ntvl node` takes them.
+        stuns: each "HOST:PORT", "HOST" or "[IPV6]:PORT", with or without "stun:" before it.
+    Raises:
+        UsageError: one sentence that says what is wrong and what to write.
+    """
+    found: dict[tuple[str, int], Server] = {}
+    for text in supernodes:
+        url = parse_supernode_url(text)
+        found.setdefault((url.host, url.port), Server(str(Address(url.host, url.port)), url.host, url.port))
+    for text in stuns:
+        host, port = _parse_stun(text)
+        found.setdefault((host, port), Server(str(Address(host, port)), host, port))
+    return tuple(found.values())
+
+
+def find_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Returns the variables that name an HTTP proxy, as they are written, but without user and password."""
+    return {name: _without_password(environ[name]) for name in sorted(environ) if name.lower() in _PROXIES}
+
+
+def run_netcheck(servers: Sequence[Server], environ: Mapping[str, str], *, lookup: Lookup = look_up) -> Netcheck:
+    """Returns what the NATs in front of this host do; takes at most 5 s.
+
+    Raises:
+        UsageError: this computer has no UDP sockets to give.
+    """
+    began = time.monotonic()
+    resolved = _resolve(servers, lookup)
+    targets = [address for server in resolved for address in _one_of_each_family(server.addresses)]
+    with ExitStack() as stack:
+        sockets = [_open_pair(stack) for _ in range(SOCKETS)]
+        machine = Classification(
+            targets,
+            hosts=_own_hosts(targets),
+            ports=[pair[False].getsockname()[1] for pair in sockets],
+            random=os.urandom,
+            limit_s=LIMIT_S - (time.monotonic() - began),
+        )
+        report = asyncio.run(_drive(machine, sockets))
+    return Netcheck(report, resolved, find_proxies(environ))
+
+
+# --- driving ---
+
+
+async def _drive(machine: Classification, sockets: Sequence[dict[bool, socket.socket]]) -> NatReport:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[NatReport] = loop.create_future()
+    timer: list[asyncio.TimerHandle] = []
+
+    def pump() -> None:
+        now = boot_time()
+        wakeup = machine.poll_timeout()
+        if wakeup is not None and wakeup.at <= now:
+            machine.handle_timeout(now)
+        while (sent := machine.poll_transmit()) is not None:
+            sock = sockets[sent.socket].get(sent.address.is_ipv6)
+            if sock is not None:
+                with suppress(OSError):  # no route, or a filter on this host: the same as silence
+                    sock.sendto(sent.data, sent.address)
+        for old in timer:
+            old.cancel()
+        timer.clear()
+        if machine.report is not None:
+            if not done.done():
+                done.set_result(machine.report)
+            return
+        wakeup = machine.poll_timeout()
+        if wakeup is not None:
+            timer.append(loop.call_later(max(0.0, wakeup.at - boot_time()), pump))
+
+    def read(number: int, sock: socket.socket) -> Callable[[], None]:
+        def receive() -> None:
+            for _ in range(_BATCH_MAX):
+                try:
+                    data, source = sock.recvfrom(CONTROL_BYTES_MAX + 1)
+                except OSError:
+                    break
+                machine.handle_datagram(data, Origin(Address(source[0], source[1]), number), boot_time())
+            pump()
+
+        return receive
+
+    for number, pair in enumerate(sockets):
+        for sock in pair.values():
+            loop.add_reader(sock, read(number, sock))
+    try:
+        machine.start(boot_time())
+        pump()
+        return await done
+    finally:
+        for pair in sockets:
+            for sock in pair.values():
+                loop.remove_reader(sock)
+
+
+def _open_pair(stack: ExitStack) -> dict[bool, socket.socket]:
+    """Returns a socket of each family, by whether it is IPv6, at one port; IPv6 only where there is any."""
+    for _ in range(_PORT_TRIES):
+        try:
+            ipv4 = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+            ipv4.bind(("0.0.0.0", 0))
+        except OSError as error:
+            raise UsageError(f"this computer has no UDP socket to look with: {error.strerror}") from error
+        try:
+            ipv6 = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
+        except OSError:
+            return {False: ipv4}
+        try:
+            ipv6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            ipv6.bind(("::", ipv4.getsockname()[1]))
+        except OSError:
+            continue  # The port is taken in the other family, or there is no "::" to bind to.
+        return {False: ipv4, True: ipv6}
+    return {False: ipv4}
+
+
+def _own_hosts(targets: Sequence[Address]) -> tuple[str, ...]:
+    """Returns the addresses of ours from which the kernel sends to these; to connect a UDP socket sends nothing."""
+    hosts: dict[str, None] = {}
+    for target in targets:
+        family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
+            asked.connect(target)
+            hosts[str(asked.getsockname()[0])] = None
+    return tuple(hosts)
+
+
+# --- names ---
+
+
+def _resolve(servers: Sequence[Server], lookup: Lookup) -> tuple[Server, ...]:
+    """Returns the servers with their addresses; each name has a thread, which a hanging resolver may keep."""
+    found: dict[Server, Server] = {}
+
+    def ask(server: Server) -> None:
+        try:
+            addresses = tuple(lookup(server.host, server.port))
+            problem = "" if addresses else "it has no usable address"
+        except (OSError, UnicodeError) as error:
+            addresses, problem = (), (getattr(error, "strerror", None) or "it is no host name").lower()
+        found[server] = Server(server.name, server.host, server.port, addresses, problem)
+
+    threads = [threading.Thread(target=ask, args=(server,), daemon=True) for server in servers]
+    until = time.monotonic() + RESOLVE_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = "the resolver does not answer"
+    return tuple(found.get(each, Server(each.name, each.host, each.port, problem=late)) for each in servers)
+
+
+def _one_of_each_family(addresses: Sequence[Address]) -> list[Address]:
+    firsts = [next((each for each in addresses if each.is_ipv6 == family), None) for family in (False, True)]
+    return [each for each in firsts if each is not None]
+
+
+def _parse_stun(text: str) -> tuple[str, int]:
+    forms = "write HOST:PORT, HOST (port 3478) or [IPV6]:PORT"
+    rest = text.strip().removeprefix("stun:")
+    if "://" in rest or "@" in rest or not rest:
+        raise UsageError(f"{text[:60]!r} names no STUN server; {forms}.")
+    has_port = "]:" in rest if rest.startswith("[") else rest.count(":") == 1
+    try:
+        url = parse_supernode_url(rest if has_port or rest.count(":") > 1 else f"{rest}:{STUN_PORT}")
+    except UsageError as error:
+        raise UsageError(f"{text[:60]!r} names no STUN server; {forms}.") from error
+    return url.host, url.port if has_port else STUN_PORT
+
+
+def _without_password(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return "(not a URL)"
+    if "@" not in parts.netloc:
+        return value.rpartition("@")[2]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
