@@ -29,6 +29,16 @@ logged() {
 apt_install() {
     say "installing system packages: $*"
     logged apt-get update || say "apt-get update failed (above); trying with the package lists as they are"
+    local package
+    for package; do # Ubuntu has no chromium: the other tests shall run all the same
+        shift
+        if [ "$purpose" = test ] && ! LC_ALL=C apt-cache policy "$package" | grep -q 'Candidate: [0-9]'; then
+            say "this system has no package $package: tests that need it will be skipped"
+        else
+            set -- "$@" "$package"
+        fi
+    done
+    [ $# -gt 0 ] || return 0
     logged apt-get install -y --no-install-recommends "$@" ||
         die "apt-get could not install: $* (its last words are above, all of them in $log); install them and run again"
 }

@@ -222,3 +222,30 @@ def test_any_file_gives_a_configuration_or_a_sentence(tmp_path_factory: pytest.T
     file.write_text("\n".join(itertools.chain(["[node]"], lines[:half], ["[[community]]"], lines[half:])))
     with contextlib.suppress(UsageError):
         load_config(Flags(config=file, supernodes=(URL,)), {})
+
+
+@pytest.mark.parametrize(
+    ("in_file", "flag", "wanted"), [(None, None, True), ("false", None, False), (None, False, False)]
+)
+def test_port_mapping_is_on_unless_file_or_flag_says_otherwise(
+    tmp_path: Path, in_file: str | None, flag: bool | None, wanted: bool
+) -> None:
+    file = tmp_path / "node.toml"
+    line = "" if in_file is None else f"port_mapping = {in_file}"
+    file.write_text(f'[node]\n{line}\n[[community]]\nname = "home"\n')
+    assert load_config(Flags(config=file, supernodes=(URL,), port_mapping=flag), {}).port_mapping is wanted
+
+
+@pytest.mark.parametrize("word", ["all", "known", "off"])
+def test_how_to_punch_comes_from_the_file_or_the_flag_and_the_flag_wins(word: str, tmp_path: Path) -> None:
+    file = write(tmp_path, f'[node]\npunch = "known"\nsupernodes = ["{URL}"]\n[[community]]\nname = "c"')
+    assert load_config(Flags(config=file), {}).punch == "known"
+    assert load_config(Flags(config=file, punch=word), {}).punch == word
+    assert load_config(flags(), {}).punch == "all"
+
+
+def test_another_word_for_how_to_punch_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    file = write(tmp_path, f'[node]\npunch = "no"\nsupernodes = ["{URL}"]\n[[community]]\nname = "c"')
+    for wrong in (Flags(config=file), Flags(config=file, punch="")):
+        with pytest.raises(UsageError, match="is no way to punch: write all"):
+            load_config(wrong, {})

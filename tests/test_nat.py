@@ -8,6 +8,7 @@ from ntvl.nat import (
     Filtering,
     Mapping,
     NatBehaviour,
+    Passage,
     PortAllocation,
     combine,
     direct_path_possible,
@@ -81,3 +82,11 @@ def test_every_kind_has_a_name_and_every_pair_is_judged_once() -> None:
     assert all(find_kind(chain) == name for name, chain in KINDS.items())
     assert find_kind((NatBehaviour(lifetime_s=1.0),)) is None
     assert len(MATRIX) == len(KINDS) * (len(KINDS) + 1) // 2
+
+
+@pytest.mark.parametrize("passes", [Passage.NO_UDP, Passage.TCP_443, Passage.NOTHING])
+def test_without_udp_there_is_no_direct_path_but_on_one_lan(passes: Passage) -> None:
+    box = NatBehaviour(passes=passes)
+    assert combine((NatBehaviour(), box)).passes is passes
+    assert not direct_path_possible((box,), (), techniques="all")
+    assert direct_path_possible((box,), (box,), shared=1)

@@ -90,6 +90,11 @@ def control_vectors() -> list[Entry]:
         control.Candidate("srflx", "203.0.113.9", 40001, 1694498815),
         control.Candidate("host", "2001:db8::7", 40000, 2130706175),
     )
+    nat = control.Nat("address-and-port-dependent", "address-and-port-dependent", "random")
+    tried = control.Record(5, "simultaneous-udp", "no-reply", 4.25, 1.0, 3, "", candidates[1:2], (), candidates[1:2])
+    not_tried = control.Record(
+        5, "birthday", "not-applicable", 3.25, 0.0, 0, "both NATs choose a new port for each peer"
+    )
     messages: list[control.Message] = [
         control.Register(1, b"certificate", INCARNATION, "static", "10.77.0.5/16", "10.77.0.0/16"),
         control.Registered(1, COMMUNITY, 7, "10.77.0.5/16", "203.0.113.9", 40001, 12, 1767225600.5),
@@ -102,13 +107,19 @@ def control_vectors() -> list[Entry]:
         control.Found(3, COMMUNITY, (member,), b"certificate"),
         control.Leave(4, COMMUNITY),
         control.Left(4, COMMUNITY),
+        control.PunchRequest(7, COMMUNITY, KEY_B),
+        control.PunchReply(7, 2.5),
         control.Confirm(),
         control.Offer(5, "nTvL", PASSWORD, candidates),
         control.Answer(5, "lVtN", PASSWORD[::-1], candidates[:1]),
         control.Fire(5),
+        control.Fire(5, heavy=True),
+        control.Aim(5, 40017, -2, 16),
         control.Probe(6),
         control.ProbeReply(6),
         control.Bye(),
+        control.RecordsRequest(7),
+        control.Records(7, "relay", "relay", "waiting", 14.5, "yes", nat, candidates[1:2], (tried, not_tried)),
         control.Unsupported(99),
     ]
     encode = msgspec.msgpack.encode

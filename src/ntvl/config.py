@@ -35,6 +35,8 @@ MTU_MAX: Final = 9000
 NAME_CHARS_MAX: Final = 63
 COMMUNITIES_MAX: Final = 16
 SUPERNODES_MAX: Final = 8
+PUNCH: Final = ("all", "known", "off")
+"""What `--punch` may be, the default first."""
 _DEVICE: Final = re.compile(r"[^\s/:%]{1,15}", re.ASCII)
 """What Linux takes for an interface (IFNAMSIZ), without "%", which it would fill in."""
 
@@ -73,6 +75,10 @@ class Config(msgspec.Struct, frozen=True):
     """In order of preference, at least one."""
     communities: tuple[CommunityConfig, ...]
     """At least one, with distinct names, subnets and devices."""
+    port_mapping: bool = True
+    """Whether the gateways of this machine are asked for a mapping of the port."""
+    punch: str = "all"
+    """Which direct paths are tried: "all", "known" (to addresses that somebody has named) or "off" (relays only)."""
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +94,10 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     name: str | None = None
     port: int | None = None
+    punch: str | None = None
     state: Path | None = None
     socket: Path | None = None
+    port_mapping: bool | None = None
 
 
 class _NodeSection(msgspec.Struct, frozen=True):
@@ -100,7 +108,9 @@ class _NodeSection(msgspec.Struct, frozen=True):
     state: str | None = None
     socket: str | None = None
     mtu: int | None = None
+    punch: str | None = None
     supernodes: list[str] = []
+    port_mapping: bool = True
 
 
 class _CommunitySection(msgspec.Struct, frozen=True):
@@ -178,6 +188,8 @@ def load_config(flags: Flags, environ: Mapping[str, str]) -> Config:
         socket=DEFAULT_SOCKET if socket_path is None else Path(socket_path),
         supernodes=_check_supernodes(flags.supernodes or environ.get("NTVL_SUPERNODE", "").split() or node.supernodes),
         communities=_check_communities(file, flags.mtu, base),
+        port_mapping=node.port_mapping if flags.port_mapping is None else flags.port_mapping,
+        punch=_check_punch(node.punch if flags.punch is None else flags.punch),
     )
 
 
@@ -262,6 +274,17 @@ def _check_port(port: int | str | None) -> int:
     if not 0 <= number <= 65535:
         raise UsageError(f"{port} is not a UDP port: use 1 to 65535, or 0 for any free one.")
     return number
+
+
+def _check_punch(word: str | None) -> str:
+    if word is None:
+        return PUNCH[0]
+    if word not in PUNCH:
+        raise UsageError(
+            f"{word[:40]!r} is no way to punch: write all (every technique), known (checks to known addresses only) or "
+            "off (everything by relay)."
+        )
+    return word
 
 
 def _check_supernodes(texts: Sequence[str]) -> tuple[SupernodeUrl, ...]:

@@ -21,7 +21,7 @@ REASONS: Final[dict[str, str]] = {
     "version": "a version that this program does not speak",
     # STUN
     "cookie": "STUN magic cookie missing, or a handshake cookie that is wrong",
-    "transaction": "a STUN answer to no question of ours",
+    "transaction": "an answer to no question of ours",
     "integrity": "STUN MESSAGE-INTEGRITY or FINGERPRINT wrong",
     "no-address": "a STUN answer without an address",
     # sessions

@@ -34,6 +34,7 @@ __all__ = [
     "Filtering",
     "Mapping",
     "NatBehaviour",
+    "Passage",
     "PortAllocation",
     "Techniques",
     "combine",
@@ -74,6 +75,18 @@ class PortAllocation(StrEnum):
     RANDOM = "random"
 
 
+class Passage(StrEnum):
+    """Says what a box lets out from inside, most first; what comes back on a flow that is out is let in.
+
+    NO_UDP drops UDP alone, TCP_443 lets out nothing but TCP to port 443, NOTHING leaves no way but a proxy on the box.
+    """
+
+    ALL = "all"
+    NO_UDP = "no-udp"
+    TCP_443 = "tcp-443"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class NatBehaviour:
     """Is what one box does to UDP.
@@ -84,6 +97,7 @@ class NatBehaviour:
         block_ports: size of a BLOCK_RANDOM block.
         hairpin: whether two hosts inside reach each other by their external addresses (section 6).
         lifetime_s: seconds without a datagram, in either direction, after which a mapping is forgotten (section 4.3).
+        passes: what gets out at all; anything but ALL is the end of UDP, and the rest then means nothing.
     """
 
     mapping: Mapping = Mapping.ENDPOINT_INDEPENDENT
@@ -94,6 +108,7 @@ class NatBehaviour:
     hairpin: bool = False
     lifetime_s: float = 120.0
     translates: bool = True
+    passes: Passage = Passage.ALL
 
     @property
     def apparent_mapping(self) -> Mapping:
@@ -140,7 +155,8 @@ def combine(chain: Sequence[NatBehaviour]) -> NatBehaviour:
     """Returns the one box that looks, from the Internet, like a chain of them.
 
     Each box sees the remote's real address, so the most dependent mapping and the strictest filter win, the least
-    predictable allocation among the endpoint-dependent boxes, the shortest lifetime, and the outermost box hairpins.
+    predictable allocation among the endpoint-dependent boxes, the shortest lifetime and the narrowest passage, and the
+    outermost box hairpins.
     """
     mapping = max(
         (nat.apparent_mapping for nat in chain), key=list(Mapping).index, default=Mapping.ENDPOINT_INDEPENDENT
@@ -160,6 +176,7 @@ def combine(chain: Sequence[NatBehaviour]) -> NatBehaviour:
         hairpin=bool(chain) and chain[-1].hairpin,
         lifetime_s=min((nat.lifetime_s for nat in chain), default=float("inf")),
         translates=any(nat.translates for nat in chain),
+        passes=max((nat.passes for nat in chain), key=list(Passage).index, default=Passage.ALL),
     )
 
 
@@ -191,6 +208,8 @@ def direct_path_possible(
        while D keeps many mappings open (block or random allocation, the birthday bound): yes.
     5. In case 3, yes if both allocate sequentially; with a random pool on either side the budget is out of reach.
 
+    Where a box lets no UDP out there is none to exchange.
+
     Hosts that share outer boxes meet inside: on the network behind the innermost shared box a host (or one behind
     firewalls only) is reached at its own address. If both have further NATs of their own there, no server tells their
     addresses on that network, and the only way is up to the outermost box and back, if that hairpins.
@@ -210,12 +229,16 @@ def direct_path_possible(
 
 def _possible_inside(left: NatBehaviour, right: NatBehaviour) -> bool:
     """Judges two hosts on one network where a translated side's address there is unknown until it sends."""
+    if not _let_udp_out(left, right):
+        return False
     if not left.translates and not right.translates:
         return True
     return any(not side.translates and side.filtering is Filtering.ENDPOINT_INDEPENDENT for side in (left, right))
 
 
 def _possible_outside(left: NatBehaviour, right: NatBehaviour, techniques: Techniques) -> bool:
+    if not _let_udp_out(left, right):
+        return False
     dependent = [side for side in (left, right) if side.mapping is not Mapping.ENDPOINT_INDEPENDENT]
     if not dependent:
         return True
@@ -227,3 +250,7 @@ def _possible_outside(left: NatBehaviour, right: NatBehaviour, techniques: Techn
     if settles and Filtering.ENDPOINT_INDEPENDENT in filters and Filtering.ADDRESS_AND_PORT_DEPENDENT not in filters:
         return True
     return techniques == "all" and all(side.allocation is PortAllocation.SEQUENTIAL for side in dependent)
+
+
+def _let_udp_out(*sides: NatBehaviour) -> bool:
+    return all(side.passes is Passage.ALL for side in sides)

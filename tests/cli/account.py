@@ -5,10 +5,24 @@ from typing import Any, Final
 __all__ = ["STATUS"]
 
 _KEY: Final = "Abcdefgh" + "x" * 35
+_EASY: Final = {
+    "word": "easy",
+    "mapping": "endpoint-independent",
+    "filtering": "address-and-port-dependent",
+    "allocation": "preserving",
+}
 
 STATUS: Final[dict[str, Any]] = {
-    "node": {"name": "desk", "id": _KEY, "version": "0.1.0", "uptime_s": 3725.4},
+    "node": {"name": "desk", "id": _KEY, "version": "0.1.0", "punch": "all", "uptime_s": 3725.4},
     "engine": {"name": "python", "offloads": ["csum", "tso4"]},
+    "port_mapping": {
+        "enabled": True,
+        "mapped": ["203.0.113.9:4000"],
+        "outcomes": [
+            {"gateway": "192.168.1.1", "protocol": "PCP", "state": "mapped", "text": "mapped to 203.0.113.9:4000"},
+            {"gateway": "192.168.1.1", "protocol": "UPnP", "state": "stopped", "text": "not needed beside PCP"},
+        ],
+    },
     "communities": [
         {
             "name": "home",
@@ -26,6 +40,8 @@ STATUS: Final[dict[str, Any]] = {
                     "path": "none",
                     "remote": None,
                     "via": None,
+                    "technique": None,
+                    "nat": None,
                     "rtt_ms": None,
                     "rx_bytes": 0,
                     "tx_bytes": 0,
@@ -39,6 +55,8 @@ STATUS: Final[dict[str, Any]] = {
                     "path": "relay",
                     "remote": None,
                     "via": f"ntvl://{_KEY}@hub.example:1971",
+                    "technique": "relay",
+                    "nat": {"local": _EASY, "remote": dict.fromkeys(_EASY)},
                     "rtt_ms": 45.678,
                     "rx_bytes": 2048,
                     "tx_bytes": 1 << 30,
@@ -52,6 +70,8 @@ STATUS: Final[dict[str, Any]] = {
                     "path": "direct",
                     "remote": "203.0.113.5:4242",
                     "via": None,
+                    "technique": "simultaneous-udp",
+                    "nat": {"local": _EASY, "remote": _EASY},
                     "rtt_ms": 0.91,
                     "rx_bytes": 1,
                     "tx_bytes": 2,
@@ -66,8 +86,9 @@ STATUS: Final[dict[str, Any]] = {
             "state": "registered",
             "rtt_ms": 12.3,
             "observed": "198.51.100.7:4000",
+            "over": "udp",
         },
-        {"url": "ntvl://other.example:1971", "state": "unreachable", "rtt_ms": None, "observed": None},
+        {"url": "ntvl://other.example:1971", "state": "unreachable", "rtt_ms": None, "observed": None, "over": None},
     ],
     "drops": {"replay": 2, "mac-claimed": 1234},
     "faults": {},

@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 
 from ntvl.cli.netcheck import OTHERS, build_view, describe, judge
+from ntvl.identity.url import parse_supernode_url
 from ntvl.nat import KINDS, Filtering, Mapping, PortAllocation, direct_path_possible
 from ntvl.proto.nat_report import NOTES, NatReport, Pooling, ServerReport
 from ntvl.runtime.netcheck import Netcheck, Server
+from ntvl.runtime.presence import GatewayProtocols
 from ntvl.wire.address import Address
 
 SERVER = Address("2001:db8:1234:5678:9abc:def0:1234:5678", 1971)
@@ -78,6 +80,15 @@ def test_the_first_line_says_the_most_important(report: NatReport, head: str) ->
     assert show(report).splitlines()[0].endswith(head)
 
 
+def test_the_port_mapping_protocols_of_each_gateway_are_shown() -> None:
+    gateways = (GatewayProtocols("192.168.1.1", ("PCP", "UPnP")), GatewayProtocols("fe80::1", ()))
+    words = " ".join(show(NatReport(udp=True), gateways=gateways).split())
+    assert "port mapping PCP, UPnP at 192.168.1.1; neither PCP nor NAT-PMP nor UPnP at fe80::1" in words
+    assert "port mapping no gateway to ask" in " ".join(show(NatReport(udp=True)).split())
+    found = describe(Netcheck(NatReport(udp=False), (), {}, gateways))
+    assert found["port_mapping"] == {"192.168.1.1": ["PCP", "UPnP"], "fe80::1": []}
+
+
 def test_a_server_that_does_not_resolve_is_shown() -> None:
     text = show(NatReport(udp=False), servers=(Server("hub.example:1971", "hub.example", 1971, (), "no such name"),))
     assert "not resolved: no such name" in text
@@ -90,16 +101,18 @@ def test_a_verdict_is_given_where_all_that_is_possible_agrees(kind: str) -> None
         translated=True,
         mappings=(Mapping.ADDRESS_AND_PORT_DEPENDENT,),
         filterings=(Filtering.ADDRESS_AND_PORT_DEPENDENT,),
+        allocation=PortAllocation.RANDOM,
     )
-    expected = direct_path_possible(KINDS["apdm-random"], KINDS[kind])
+    expected = direct_path_possible(KINDS["apdm-random"], KINDS[kind], techniques="all")
     assert judge(certain, kind) == ("direct" if expected else "relay")
     assert judge(NatReport(udp=True, translated=True), kind) == ("direct" if expected else "unknown")
 
 
 def test_every_kind_looks_to_others_like_one_that_is_named() -> None:
     own = [KINDS[kind] for kind in KINDS]
-    shown = {tuple(direct_path_possible(mine, KINDS[kind]) for mine in own) for kind in OTHERS}
-    assert {tuple(direct_path_possible(mine, KINDS[kind]) for mine in own) for kind in KINDS} == shown
+    shown = {tuple(direct_path_possible(mine, KINDS[kind], techniques="all") for mine in own) for kind in OTHERS}
+    every = {tuple(direct_path_possible(mine, KINDS[kind], techniques="all") for mine in own) for kind in KINDS}
+    assert every == shown
 
 
 def test_json_has_every_possibility_and_verdict() -> None:
@@ -113,3 +126,12 @@ def test_json_has_every_possibility_and_verdict() -> None:
     }
     assert set(said["direct"]) == set(KINDS)
     assert said["proxies"] == {"http_proxy": "x"}
+
+
+def test_streams_are_shown_with_their_ports_and_a_network_without_udp_is_called_so() -> None:
+    server = Server("sn:1971", "sn", 1971, url=parse_supernode_url("sn?wss=8443"))
+    streams = {"sn:1971": {"tcp": "no answer", "wss": "works", "proxy": "works"}}
+    text = " ".join(show(NatReport(udp=False), servers=(server,), streams=streams).split())
+    assert "UDP is blocked here; supernodes are reached over TCP all the same." in text
+    for row in ("sn:1971 TCP 1971 no answer", "sn:1971 TLS 8443 works", "sn:1971 HTTP proxy works"):
+        assert row in text

@@ -54,13 +54,26 @@ def test_the_tables_say_what_a_person_asks() -> None:
     lines = shown(STATUS)
     assert lines[0] == "desk  Abcdefgh  up 1h 2m  ntvl 0.1.0  engine python (offloads: csum, tso4)"
     assert "home  ntvl0  10.77.0.5/16, fd00:1::5/64  mtu 1360  02:00:00:00:00:01" in lines
-    assert row(lines, "zoe") == ["zoe", "ZZZZZZZZ", "10.77.0.9", "none", "-", "-", "0 B", "0 B", "-"]
+    assert row(lines, "zoe") == ["zoe", "ZZZZZZZZ", "10.77.0.9", "none", *("-",) * 4, "0 B", "0 B", "-"]
     assert row(lines, "-   ") == [
-        *("-", "RRRRRRRR", "-", "relay", "hub.example:1971", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s")
+        *("-", "RRRRRRRR", "-", "relay", "hub.example:1971", "-", "-", "45.7 ms", "2.00 KiB", "1.00 GiB", "1m 1s")
     ]
-    assert row(lines, "hub.example") == ["hub.example:1971", "registered", "12.3 ms", "198.51.100.7:4000"]
-    assert row(lines, "other.example") == ["other.example:1971", "unreachable", "-", "-"]
+    assert row(lines, "bob")[3:7] == ["direct", "simultaneous-udp", "easy", "203.0.113.5:4242"]
+    assert row(lines, "hub.example") == ["hub.example:1971", "registered", "udp", "12.3 ms", "198.51.100.7:4000"]
+    assert row(lines, "other.example") == ["other.example:1971", "unreachable", "-", "-", "-"]
     assert row(lines, "1,234") == ["1,234", "mac-claimed", "a frame that claims another member's MAC"]
+
+
+def test_one_line_says_where_the_port_is_mapped_or_how_each_protocol_fares() -> None:
+    assert shown(STATUS)[1] == "port mapped at 203.0.113.9:4000 by PCP at 192.168.1.1"
+    found = copy.deepcopy(STATUS)
+    found["port_mapping"]["mapped"] = []
+    found["port_mapping"]["outcomes"][0]["state"] = "absent"
+    assert shown(found)[1] == "port not mapped: PCP absent, UPnP stopped"
+    found["port_mapping"]["outcomes"] = []
+    assert shown(found)[1] == "port not mapped: no gateway"
+    found["port_mapping"]["enabled"] = False
+    assert shown(found)[1] == "port mapping off"
 
 
 def test_the_best_reached_peers_come_first_and_the_most_frequent_drop() -> None:
@@ -70,14 +83,25 @@ def test_the_best_reached_peers_come_first_and_the_most_frequent_drop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "missing"), [(160, set()), (80, {"handshake", "sent"}), (66, {"handshake", "sent", "received"})]
+    ("width", "missing"),
+    [(160, set()), (115, {"handshake"}), (90, {"handshake", "sent", "received", "key"})],
 )
 def test_a_narrow_terminal_gets_fewer_columns_and_whole_addresses(width: int, missing: set[str]) -> None:
     lines = shown(STATUS, width)
     (head,) = [line for line in lines if line.startswith("peer")]
-    assert {"handshake", "sent", "received"} - set(head.split()) == missing
+    assert {"handshake", "sent", "received", "key"} - set(head.split()) == missing
     assert all(len(line) <= width for line in lines[lines.index(head) :][:5])
     assert any("203.0.113.5:4242" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 64])
+def test_path_technique_and_nat_are_shown_where_a_terminal_is_narrow(width: int) -> None:
+    lines = shown(STATUS, width)
+    (head,) = [line for line in lines if line.startswith("peer")]
+    assert head.split() == ["peer", "address", "path", "by", "NAT", "round", "trip"]
+    assert row(lines, "bob") == ["bob?[31m", "10.77.0.6", "direct", "simultaneous-udp", "easy", "0.91 ms"]
+    assert row(lines, "-   ") == ["-", "-", "relay", "hub.example:1971", "-", "45.7 ms"]
+    assert all(len(line) <= width for line in lines[lines.index(head) :][:5])
 
 
 def test_without_a_node_the_supernode_of_this_machine_answers(
@@ -146,3 +170,11 @@ def test_a_supernodes_account_has_tables_of_its_own(answering: Answer) -> None:
     assert lines[1] == "1 members, 2 sessions; relayed 1.00 MiB in 1,234 packets"
     assert row(lines, "bob") == ["bob", "10.77.0.6", "203.0.113.5:4242", "12s", "4.00 KiB"]
     assert row(lines, "    3") == ["3", "rate", "a rate limit"]
+
+
+@pytest.mark.parametrize("punch", ["all", "known", "off"])
+def test_what_is_not_tried_is_said(punch: str) -> None:
+    status = copy.deepcopy(STATUS)
+    status["node"]["punch"] = punch
+    said = [line for line in shown(status) if line.startswith("--punch")]
+    assert [line.split(":")[0] for line in said] == ([] if punch == "all" else [f"--punch {punch}"])

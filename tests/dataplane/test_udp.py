@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.dataplane.frames import pattern
+from tests.runtime.namespace import in_namespace, ip
 
 from ntvl.dataplane.train import Train
 from ntvl.dataplane.udp import SegmentSender, bind_udp, receive_train
@@ -127,3 +128,16 @@ def test_nothing_stays_bound_after_a_refusal() -> None:
         bind_udp([Address("127.0.0.1", port), Address("192.0.2.55", port)])
     for sock in bind_udp([Address("127.0.0.1", port)]):
         sock.close()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("ip")
+def test_the_broadcast_address_of_a_subnet_of_ours_is_refused_by_the_kernel() -> None:
+    async def scenario() -> None:
+        ip("link add lan type veth peer name other")
+        ip("address add 192.168.9.1/24 dev lan")
+        ip("link set lan up")
+        with bind_udp([Address("0.0.0.0", 0)])[0] as sock, pytest.raises(PermissionError):
+            sock.sendto(b"to everybody", ("192.168.9.255", 9))
+
+    in_namespace(scenario)

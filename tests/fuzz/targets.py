@@ -22,7 +22,10 @@ from ntvl.identity.keys import NodeKey
 from ntvl.proto.admission import NO_MAC, build_mac1
 from ntvl.proto.channel import Channel
 from ntvl.proto.handshake import Initiation, Listener, SessionKeys, handshake_index
-from ntvl.wire.address import Address, Relay, parse_address
+from ntvl.proto.portmap import PortMap
+from ntvl.runtime.websocket import WebSocketFraming
+from ntvl.wire.address import Address, Origin, Relay, is_public, parse_address
+from ntvl.wire.connect import parse_connect_answer
 from ntvl.wire.control import build_message, parse_message
 from ntvl.wire.ethernet import claimed_addresses, format_mac, parse_mac, resolution_target
 from ntvl.wire.handshake import (
@@ -35,6 +38,8 @@ from ntvl.wire.handshake import (
     parse_response,
 )
 from ntvl.wire.header import Kind, build_header, build_relay, parse_header, parse_relay
+from ntvl.wire.natpmp import parse_natpmp_response
+from ntvl.wire.pcp import PCP_PORT, parse_pcp_response
 from ntvl.wire.plaintext import (
     build_bundle,
     build_fragments,
@@ -51,12 +56,14 @@ from ntvl.wire.service import (
     parse_key_request,
     parse_reset,
 )
+from ntvl.wire.stream import Deframer, build_frame, build_greeting, parse_greeting
 from ntvl.wire.stun import build_binding_response, parse_stun, verify_integrity
 from ntvl.wire.vnet import cut_super_frame, parse_super_frame
 
 __all__ = ["TARGETS"]
 
 Target_ = Callable[[bytes], None]
+_UPGRADE: Final = WebSocketFraming("sn.example.org").begin()
 
 PASSWORD: Final = "VOkJxbRl1RmTxUk/WvJxBt"
 PSK: Final = bytes(32)
@@ -105,6 +112,41 @@ def fuzz_relay(data: bytes) -> None:
         assert build_relay(relay, data[12:])[1:] == data[1:]
 
 
+def fuzz_stream(data: bytes) -> None:
+    with named:
+        observed = parse_greeting(data)
+        assert parse_greeting(build_greeting(observed)) == observed
+    with named:
+        Deframer().feed(data)
+    with named:
+        whole = Deframer().feed(build_greeting() + data)
+        piecewise = Deframer()
+        found = [each for at in range(-1, len(data)) for each in piecewise.feed(data[at : at + 1] or build_greeting())]
+        assert found == whole
+        assert data.startswith(b"".join(map(build_frame, whole)))
+
+
+def fuzz_websocket(data: bytes) -> None:
+    for framing in (WebSocketFraming(), WebSocketFraming("sn.example.org")):
+        framing.begin()
+        with named:
+            framing.feed(data)
+        framing.take_output()
+    opened = WebSocketFraming()
+    with named:
+        opened.feed(_UPGRADE)
+        assert opened.is_open
+        opened.feed(data)
+    opened.take_output()
+
+
+def fuzz_connect(data: bytes) -> None:
+    for start in (b"", b"HTTP/1.1 200 OK\r\n"):
+        with named:
+            answer = parse_connect_answer(start + data)
+            assert answer is None or 100 <= answer[0] <= 599
+
+
 def fuzz_control(data: bytes) -> None:
     with named:
         message = parse_message(data)
@@ -126,6 +168,39 @@ def fuzz_stun(data: bytes) -> None:
             built = parse_stun(answer)
             assert (built.transaction, built.address) == (stun.transaction, stun.address)
             assert (built.origin, built.other) == (stun.origin, stun.other)
+
+
+def fuzz_portmap(data: bytes) -> None:
+    with named:
+        response = parse_pcp_response(data)
+        assert not response.external_host or is_public(response.external_host) in (True, False)
+    with named:
+        parse_natpmp_response(data)
+    _hear_gateway(data)
+
+
+def _hear_gateway(data: bytes) -> None:
+    """Lets a gateway say each of the parts of `data`, which have a byte of length before them, one a second."""
+    gateway, now = Address("192.168.1.1", PCP_PORT), 0.0
+    machine = PortMap(4000, gateway.host, "192.168.1.10", random=constant_random)
+    machine.start(now)
+    sent = 0
+    for said in (data, *_parts(data)):
+        machine.handle_datagram(said, Origin(gateway), now)
+        now += 1.0
+        machine.handle_timeout(now)
+        sent += len(list(iter(machine.poll_transmit, None)))
+        assert sent <= 6 + 4 * now
+    assert set(machine.drops) <= set(REASONS)
+    assert machine.mapping is None or is_public(machine.mapping.external.host)
+
+
+def _parts(data: bytes) -> list[bytes]:
+    parts = []
+    while data and len(parts) < 16:
+        parts.append(data[1 : 1 + data[0]])
+        data = data[1 + data[0] :]
+    return parts
 
 
 def fuzz_handshake(data: bytes) -> None:
@@ -308,10 +383,14 @@ def _drain(forwarder: Forwarder) -> None:
 
 
 TARGETS: Final[dict[str, Target_]] = {
+    "stream": fuzz_stream,
+    "websocket": fuzz_websocket,
+    "connect": fuzz_connect,
     "header": fuzz_header,
     "relay": fuzz_relay,
     "control": fuzz_control,
     "stun": fuzz_stun,
+    "portmap": fuzz_portmap,
     "handshake": fuzz_handshake,
     "service": fuzz_service,
     "certificate": fuzz_certificate,

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from tests.guards.tree import imports, modules, parse
 
-LEAVES: Final = frozenset({"errors", "aead", "replay", "nat"})
+LEAVES: Final = frozenset({"errors", "aead", "replay", "nat", "kind", "matrix"})
 """Modules that import nothing of ntvl but other leaves, and that all may import."""
 
 ARROWS: Final[dict[str, frozenset[str]]] = {
@@ -20,7 +20,7 @@ ARROWS: Final[dict[str, frozenset[str]]] = {
     "runtime": frozenset({"wire", "identity", "registry", "proto", "dataplane", "config"}),
     "sim": frozenset({"wire", "identity", "registry", "proto", "dataplane"}),
     "lab": frozenset({"wire"}),
-    "cli": frozenset({"wire", "identity", "registry", "proto", "dataplane", "config", "runtime", "lab"}),
+    "cli": frozenset({"wire", "identity", "registry", "proto", "dataplane", "config", "runtime", "lab", "sim"}),
     "__main__": frozenset({"cli"}),
 }
 """For each part of ntvl the parts that it may import beside itself, the leaves and the package's version.

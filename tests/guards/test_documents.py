@@ -10,14 +10,16 @@ from tests.guards.tree import ROOT
 
 from ntvl.cli import VERBS, build_app
 
-DOCUMENTS: Final = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS: Final = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES: Final = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 
 def flags_of(verb: str) -> set[str]:
     """Returns every flag that `ntvl VERB` takes."""
     command = typer.main.get_command(build_app([verb])).commands[verb]  # type: ignore[attr-defined]
-    return {flag for parameter in command.params for flag in parameter.opts if flag.startswith("-")} | {"--help", "-h"}
+    commands = getattr(command, "commands", {"": command}).values()
+    flags = {flag for each in commands for parameter in each.params for flag in parameter.opts}
+    return {flag for flag in flags if flag.startswith("-")} | {"--help", "-h"}
 
 
 FLAGS: Final = {verb: flags_of(verb) for verb in VERBS}

@@ -1,6 +1,7 @@
 """docs/operations.md says what the code does: flags, keys, variables, events, status, sentences and reasons."""
 
 import ast
+import itertools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 import typer.main
+from tests.cli.account import STATUS
 from tests.guards.tree import ROOT, SOURCE, parse
 from tests.sim.netcheck import netcheck as probe
 
@@ -16,13 +18,17 @@ from ntvl import config
 from ntvl.cli import VERBS, build_app
 from ntvl.cli.netcheck import describe
 from ntvl.errors import REASONS
+from ntvl.nat import Filtering, Mapping, PortAllocation
+from ntvl.proto.diagnosis import CAUSES, METHODS, SILENCES, nat_word
 from ntvl.proto.nat_report import NOTES
 from ntvl.runtime.netcheck import Netcheck
 from ntvl.sim.net import Net
+from ntvl.wire.control import Nat
 
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
 WORDS: Final = " ".join(PAGE.split())
 NTVL: Final = SOURCE / "ntvl"
+NATS: Final = list(itertools.product(("", *Mapping), ("", *Filtering), ("", *PortAllocation)))
 
 
 def section(title: str, text: str = PAGE) -> str:
@@ -56,7 +62,8 @@ def test_the_table_of_drop_reasons_is_the_list_of_reasons() -> None:
 
 def options(verb: str) -> list[Any]:
     command = typer.main.get_command(build_app([verb])).commands[verb]  # type: ignore[attr-defined]
-    return [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    commands = getattr(command, "commands", {"": command}).values()
+    return [p for each in commands for p in each.params if p.param_type_name == "option" and not p.hidden]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -172,7 +179,41 @@ def test_codes_that_are_no_reasons_are_on_the_page() -> None:
     assert of_node == codes("proto/*.py", "runtime/*.py") - of_supernode - set(REASONS)
 
 
+# --- port mapping ---
+
+
+def outcome_words() -> Iterator[tuple[str, str]]:
+    """Yields module and pattern of everything that is said of a port mapping."""
+    for module in ("proto/lessee", "proto/pcp", "proto/natpmp", "runtime/upnp", "runtime/mapping_session"):
+        for node in ast.walk(parse(NTVL / f"{module}.py")):
+            found: list[ast.expr] = []
+            if isinstance(node, ast.Dict):
+                found = node.values  # type: ignore[assignment]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in (
+                "UpnpRefusedError",
+                "_refuse",
+                "_give_up",
+                "_tell",
+            ):
+                found = node.args
+            elif isinstance(node, ast.Assign) and "outcome" in ast.unparse(node.targets[0]):
+                found = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for text in map(pattern, found):
+                if text is not None and "\\ " in text:
+                    yield module, text
+
+
+def test_every_outcome_of_a_port_mapping_is_on_the_page() -> None:
+    words = " ".join(section("## Port mapping").split())
+    checked = list(outcome_words())
+    assert len(checked) > 20
+    for module, text in checked:
+        assert re.search(text, words), f"{module}: docs/operations.md lacks: {text}"
+
+
 # --- status ---
+
+PORT_MAPPING: Final = STATUS["port_mapping"]
 
 
 def keys(value: Any, path: str = "") -> Iterator[str]:
@@ -196,8 +237,10 @@ def test_the_tables_of_status_have_its_keys() -> None:
     of_node, of_supernode = tables(section("## Status as JSON"))
     # What the runtime adds: tests/runtime compares it with real programs.
     runtime = {"node.uptime_s", "engine.name", "engine.offloads", "faults"}
+    runtime |= {f"port_mapping.{key}" for key in keys(PORT_MAPPING)}
     assert {code(row[0])[0] for row in of_node} == set(keys(left.status())) | runtime
     runtime = {"supernode.key", "supernode.version", "supernode.port", "supernode.uptime_s", "engine.name", "faults"}
+    runtime |= {"streams.tcp", "streams.wss", "streams.drops"}
     assert {code(row[0])[0] for row in of_supernode} == set(keys(supernode.status())) - {"key"} | runtime
 
 
@@ -218,6 +261,41 @@ def test_what_netcheck_says_in_json_is_on_the_page() -> None:
     assert set(said) | set(said["servers"][0]) <= shown
 
 
+# --- why ---
+
+
+def capitals(text: str) -> str:
+    """Returns a sentence as the page has it: what is filled in, in capitals."""
+    return re.sub(r"\{(\w+)\}", lambda name: name.group(1).upper(), text)
+
+
+def test_the_tables_of_why_are_the_causes_the_methods_and_the_words_for_nats() -> None:
+    words, causes, methods = tables(section("### ntvl why"))[1:]
+    assert {code(row[0])[0]: (row[1], row[2]) for row in causes} == {
+        cause: (capitals(said.sentence), capitals(said.fix)) for cause, said in CAUSES.items()
+    }
+    assert [code(row[0])[0] for row in causes] == list(CAUSES)
+    assert {code(row[0])[0]: row[1] for row in methods} == METHODS
+    shown = {nat_word(Nat(mapping, filtering, allocation)) for mapping, filtering, allocation in NATS}
+    assert {code(row[0])[0] for row in words} == (shown - {""}) | {"unknown"}
+    for said in SILENCES.values():
+        assert capitals(said) in WORDS
+
+
+def test_what_why_says_in_json_is_on_the_page() -> None:
+    net = Net(seed=1)
+    net.supernode()
+    left, right = net.node(), net.node()
+    net.join()
+    net.ping(left, right)
+    net.run(2.0)
+    found = left.machine.explainer.explain("home", right.key.public, None, net.now)
+    assert found is not None
+    said = {*found, *found["ladder"][0], *found["ladder"][0]["local"], *found["ends"]["local"]}
+    shown = {word for words in code(section("### ntvl why")) for word in words.split(".")}
+    assert said <= shown
+
+
 # --- sentences ---
 
 TOLD: Final = {"UsageError", "StoreError", "notice", "warn", "Notice", "Failed"}
@@ -229,7 +307,10 @@ NEVER_SAID: Final = {
 """Modules whose sentences no person can come to see, and why."""
 SENTENCES_OF: Final = [
     path
-    for package in ("cli", "config.py", "identity", "registry", "dataplane", "runtime", "proto", "lab/requirement.py")
+    for package in (
+        *("cli", "config.py", "identity", "registry", "dataplane", "runtime", "proto"),
+        *("lab/requirement.py", "lab/blueprint.py", "kind.py", "sim/matrix.py"),
+    )
     for path in ([NTVL / package] if package.endswith(".py") else sorted((NTVL / package).glob("*.py")))
     if str(path.relative_to(NTVL)) not in NEVER_SAID
 ]
@@ -273,6 +354,8 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", SENTENCES_OF, ids=lambda path: str(path.relative_to(NTVL)))
 def test_every_sentence_that_a_person_may_see_is_on_the_page(path: Path) -> None:
     for line, text in sentences(path):
+        while text.startswith((ANYTHING, "\\ ")):  # it may begin anywhere, and finding where takes long
+            text = text.removeprefix(ANYTHING).removeprefix("\\ ")
         first = f"[{text[0].lower()}{text[0].upper()}]" if text[0].isalpha() else text[0]
         wanted = (first + text[1:]).removesuffix("\\.")
         assert re.search(wanted, WORDS), f"{path}:{line}: docs/operations.md lacks: {text}"

@@ -15,6 +15,7 @@ from ntvl.config import DEFAULT_MTU
 from ntvl.identity.certificate import CERTIFICATE_BYTES_MAX, Certificate
 from ntvl.proto.handshake import PAYLOAD_BYTES_MAX
 from ntvl.wire import control, header, plaintext, vnet
+from ntvl.wire.control import UNKNOWN_NAT
 from ntvl.wire.ethernet import ETHERNET_BYTES
 from ntvl.wire.handshake import HANDSHAKE_BYTES_MAX, INITIATION_OVERHEAD_BYTES, RESPONSE_OVERHEAD_BYTES
 
@@ -47,15 +48,25 @@ def describe(field: inspect.Field) -> str:
 
 
 def show(default: Any) -> str:
+    if default == UNKNOWN_NAT:
+        return "()"
+    if isinstance(default, bool):
+        return str(default).lower()
     return '""' if default in ("", b"") else f'"{default}"' if isinstance(default, str) else str(default)
 
 
 def name_type(type_: inspect.Type, name: str) -> str:
     match type_:
+        case inspect.IntType(ge=-65535, le=65535):
+            return "integer"
         case inspect.IntType(ge=low, le=high):
-            return BOUNDED[low, high]
+            return BOUNDED.get((low, high), f"integer {low}..{high}")
+        case inspect.BoolType():
+            return "bool"
         case inspect.FloatType():
             return "seconds"
+        case inspect.BoolType():
+            return "bool"
         case inspect.BytesType(min_length=32, max_length=32):
             return "key"
         case inspect.BytesType(min_length=8, max_length=8):
@@ -137,7 +148,7 @@ def test_every_control_message_is_in_its_table(message: type[msgspec.Struct]) ->
         assert row[3] == expected
 
 
-@pytest.mark.parametrize("held", [control.Member, control.Candidate], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("held", [control.Member, control.Candidate, control.Record], ids=lambda cls: cls.__name__)
 def test_what_messages_hold_is_in_the_table_of_types(held: type[msgspec.Struct]) -> None:
     (row,) = [row for row in ROWS if row[0] == f"`{held.__name__.lower()}`"]
     assert row[1] == "array"

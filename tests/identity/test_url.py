@@ -98,3 +98,26 @@ def test_any_text_is_a_url_or_a_usage_error(text: str) -> None:
 def test_the_printed_form_carries_the_key() -> None:
     assert str(SupernodeUrl("2001:db8::1", PORT_DEFAULT, KEY)) == f"ntvl://{TEXT}@[2001:db8::1]:1971"
     assert str(SupernodeUrl("sn.example.org", 5, None)) == "ntvl://sn.example.org:5"
+
+
+@pytest.mark.parametrize(
+    ("text", "port", "wss"),
+    [
+        (f"ntvl://{TEXT}@sn.example.org:4000?wss=8443", 4000, 8443),
+        ("sn.example.org/?wss=8443", 1971, 8443),
+        ("[2001:db8::1]?wss=1", 1971, 1),
+        ("sn.example.org", 1971, 443),
+        ("sn.example.org?wss=443", 1971, 443),
+    ],
+)
+def test_a_url_may_name_the_port_for_websockets(text: str, port: int, wss: int) -> None:
+    url = parse_supernode_url(text)
+    assert (url.port, url.wss) == (port, wss)
+    assert parse_supernode_url(str(url)) == url
+    assert ("?wss" in str(url)) == (wss != 443)
+
+
+@pytest.mark.parametrize("query", ["wss", "wss=", "wss=0", "wss=x", "tls=443", "", "wss=1&wss=2"])
+def test_what_else_stands_behind_the_question_mark_is_refused(query: str) -> None:
+    with pytest.raises(UsageError, match=r"wss|port"):
+        parse_supernode_url(f"sn.example.org?{query}")

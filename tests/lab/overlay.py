@@ -35,21 +35,34 @@ class Overlay:
             self.urls.append(url)
         self.members: dict[str, Member] = {}
 
-    def join(self, *machines: str, arguments: tuple[str, ...] = (), ready: bool = True) -> None:
-        """Starts a node on each machine; waits until each has an address and knows all the others."""
-        more = [word for url in self.urls[1:] for word in ("--supernode", url)]
+    def join(
+        self, *machines: str, arguments: tuple[str, ...] = (), ready: bool = True, relayed: tuple[str, ...] = ()
+    ) -> None:
+        """Starts a node on each machine, those in `relayed` to stay on relays; waits until each has an address and
+        knows all the others.
+        """
         for machine in machines:
-            self.members[machine] = Member(
-                self.stage,
-                machine,
-                community="lab",
-                supernode=self.urls[0],
-                secret_file=self.secret,
-                arguments=(*more, *arguments),
-            )
-        for machine in machines if ready else ():
+            self.start(machine, arguments=(*arguments, *(("--punch", "off") if machine in relayed else ())))
+        if ready:
+            self.wait(*machines, among=tuple(self.members))
+
+    def start(self, machine: str, *, community: str = "lab", arguments: tuple[str, ...] = ()) -> None:
+        """Starts a node."""
+        more = [word for url in self.urls[1:] for word in ("--supernode", url)]
+        self.members[machine] = Member(
+            self.stage,
+            machine,
+            community=community,
+            supernode=self.urls[0],
+            secret_file=self.secret,
+            arguments=(*more, *arguments),
+        )
+
+    def wait(self, *machines: str, among: tuple[str, ...] = ()) -> None:
+        """Waits until each has an address and knows all the others, of these or `among` more."""
+        for machine in machines:
             self.members[machine].wait_address(60.0)
-            self.members[machine].wait_peers([other for other in self.members if other != machine], 60.0)
+            self.members[machine].wait_peers([other for other in among or machines if other != machine], 60.0)
 
     def address(self, machine: str) -> str:
         return self.members[machine].address

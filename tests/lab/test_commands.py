@@ -21,6 +21,8 @@ PEER_KEYS = {
     "path",
     "remote",
     "via",
+    "technique",
+    "nat",
     "rtt_ms",
     "rx_bytes",
     "tx_bytes",
@@ -31,9 +33,9 @@ PEER_KEYS = {
 
 @pytest.fixture(scope="module")
 def overlay() -> Iterator[Overlay]:
-    with Stage(build_sites({"a": KINDS["eim-apdf"], "b": KINDS["double"], "c": KINDS["apdm-random"]})) as stage:
+    with Stage(build_sites({"a": KINDS["apdm-random"], "b": KINDS["eim-adf"], "c": KINDS["apdm-random"]})) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c")
+        built.join("a", "b", "c", relayed=("c",))
         built.wait_path("a", "b", "direct")
         built.wait_path("a", "c", "relay")
         yield built

@@ -36,8 +36,8 @@ def test_the_demo_proves_what_it_promises() -> None:
     pairs = {(pair["from"], pair["to"]): pair for pair in document["pairs"]}
     assert {names: pair["path"] for names, pair in pairs.items()} == {
         ("home-a", "home-b"): "direct",
-        ("home-a", "office-c"): "relay",
-        ("home-b", "office-c"): "relay",
+        ("home-a", "office-c"): "direct",
+        ("office-c", "office-d"): "relay",
     }
     for pair in pairs.values():
         assert set(pair) == {"from", "to", "path", "first_reply_ms", "direct_after_ms", "rtt_ms", "mbps"}
@@ -45,7 +45,8 @@ def test_the_demo_proves_what_it_promises() -> None:
         assert 0 < pair["rtt_ms"] < 100
         assert pair["mbps"] > 10
     assert 0 < pairs["home-a", "home-b"]["direct_after_ms"] < 2000
-    assert pairs["home-a", "office-c"]["direct_after_ms"] is None
+    assert 0 < pairs["home-a", "office-c"]["direct_after_ms"] < 30_000
+    assert pairs["office-c", "office-d"]["direct_after_ms"] is None
     assert document["proof"]["text_found"] is False
     assert document["proof"]["clear_text_found"] is True
     assert namespaces_of(process.pid) == []
@@ -93,7 +94,7 @@ def test_a_kept_demo_can_be_entered_and_removed() -> None:
             check=True,
         )
         peers = json.loads(status.stdout)["communities"][0]["peers"]
-        assert {peer["name"] for peer in peers} == {"home-b", "office-c"}
+        assert {peer["name"] for peer in peers} == {"home-b", "office-c", "office-d"}
         address = next(peer["addresses"][0] for peer in peers if peer["name"] == "home-b").partition("/")[0]
         enter = ["ip", "netns", "exec", kept["home-a"], "ping", "-c", "2", "-i", "0.2", "-W", "2", address]
         subprocess.run(enter, check=True, capture_output=True)

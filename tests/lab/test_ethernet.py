@@ -34,7 +34,7 @@ def overlay() -> Iterator[Overlay]:
     topology = Topology(base.networks, (*base.hosts, Host("third", ("b-lan",))), base.routers)
     with Stage(topology) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c")
+        built.join("a", "b", "c", relayed=("c",))
         built.wait_path("a", "b", "direct")
         yield built
 

@@ -20,7 +20,7 @@ def overlay() -> Iterator[Overlay]:
     sites = {"a": KINDS["eim-apdf"], "b": KINDS["eim-apdf"], "c": KINDS["apdm-random"]}
     with Stage(build_sites(sites)) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c")
+        built.join("a", "b", "c", relayed=("c",))
         built.wait_path("a", "b", "direct")
         yield built
 

@@ -23,7 +23,7 @@ LOCAL_EXPERIMENT = 0x88B5
 def overlay() -> Iterator[Overlay]:
     with Stage(build_sites({"a": KINDS["eim-apdf"], "b": KINDS["eim-apdf"], "c": KINDS["apdm-random"]})) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c", arguments=("--mtu", "9000"))
+        built.join("a", "b", "c", arguments=("--mtu", "9000"), relayed=("c",))
         built.wait_path("a", "b", "direct")
         yield built
 

@@ -26,7 +26,7 @@ SECONDS = 6
 def overlay() -> Iterator[Overlay]:
     with Stage(build_sites({"a": KINDS["eim-apdf"], "b": KINDS["eim-apdf"], "c": KINDS["apdm-random"]})) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c")
+        built.join("a", "b", "c", relayed=("c",))
         built.wait_path("a", "b", "direct")
         yield built
 

@@ -58,7 +58,7 @@ class Wire:
 def overlay() -> Iterator[Overlay]:
     with Stage(build_sites({"a": KINDS["eim-apdf"], "b": KINDS["eim-apdf"], "c": KINDS["apdm-random"]})) as stage:
         built = Overlay(stage)
-        built.join("a", "b", "c")
+        built.join("a", "b", "c", relayed=("c",))
         built.wait_path("a", "b", "direct")
         built.wait_path("a", "c", "relay")
         yield built

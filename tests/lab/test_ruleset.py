@@ -4,7 +4,7 @@ import pytest
 
 from ntvl.errors import UsageError
 from ntvl.lab.ruleset import build_ruleset, build_sysctls
-from ntvl.nat import KINDS, Filtering, Mapping, NatBehaviour, PortAllocation
+from ntvl.nat import KINDS, Filtering, Mapping, NatBehaviour, Passage, PortAllocation
 
 WAN = "203.0.113.5"
 APDM = Mapping.ADDRESS_AND_PORT_DEPENDENT
@@ -80,3 +80,18 @@ def test_the_lifetime_is_the_kernels_timeout() -> None:
 def test_what_the_kernel_cannot_do_is_refused_in_words(nat: NatBehaviour) -> None:
     with pytest.raises(UsageError, match="the lab has no"):
         build_ruleset(nat, WAN)
+
+
+@pytest.mark.parametrize(
+    ("passes", "rule"),
+    [
+        (Passage.NO_UDP, 'iifname "lan" meta l4proto udp drop'),
+        (Passage.TCP_443, 'iifname "lan" tcp dport != 443 drop'),
+        (Passage.NOTHING, 'iifname "lan" drop'),
+    ],
+)
+def test_what_is_not_let_out_is_dropped_before_all_is_accepted(passes: Passage, rule: str) -> None:
+    for translates in (True, False):
+        text = build_ruleset(NatBehaviour(passes=passes, translates=translates), WAN)
+        assert text.index(rule) < text.index('iifname "lan" accept')
+    assert rule not in build_ruleset(NatBehaviour(), WAN)

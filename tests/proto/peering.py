@@ -13,10 +13,12 @@ from ntvl.proto.candidates import build_candidates
 from ntvl.proto.context import Context
 from ntvl.proto.events import NodeEvent, PathChanged
 from ntvl.proto.handshake import Listener
+from ntvl.proto.leave import Leave
 from ntvl.proto.membership import Membership
-from ntvl.proto.pathfinder import Surroundings
 from ntvl.proto.peer import Peer
 from ntvl.proto.settings import CommunitySettings
+from ntvl.proto.sockets import Sockets
+from ntvl.proto.surroundings import Surroundings
 from ntvl.wire.address import Address, Origin, Relay
 from ntvl.wire.control import Candidate
 from ntvl.wire.header import RELAY_HEADER_BYTES, Kind, is_stun, parse_header, parse_relay
@@ -69,7 +71,9 @@ class Side:
                 aes=True,
                 direct=self.direct,
                 tie_breaker=self.random.getrandbits(64),
+                sockets=Sockets(self.context),
                 candidates=self.candidates,
+                leave=Leave(self.context, lambda community: None),
                 refresh=self._refresh,
                 url=lambda via: f"supernode-{via}",
             ),
@@ -169,12 +173,16 @@ class Net:
     Attributes:
         lost: asked for each datagram (data without relay prefix, whether relayed, sender, receiver's address); True
             loses it.
+        delay_s: asked for the same; how long one takes.
     """
 
     def __init__(self, seed: int = 1, *, relays: int = 1, direct: bool = True) -> None:
         self.seed = seed
         self.now = 100.0
         self.lost: Callable[[bytes, bool, Side, Address], bool] = lambda data, relayed, sender, to: False
+        self.delay_s: Callable[[bool, Side, Address], float] = lambda relayed, sender, to: (
+            RELAY_DELAY_S if relayed else DIRECT_DELAY_S
+        )
         self.log: list[tuple[float, str, bool, bytes]] = []
         """(time, sender, relayed, datagram) of all that was sent, lost or not."""
         self._queue: list[tuple[float, int, Side, bytes, Origin]] = []
@@ -218,16 +226,18 @@ class Net:
             relay = parse_relay(data)
             receiver = next((s for s in self.sides if s.relay_id == relay.target), None)
             data = data[RELAY_HEADER_BYTES:]
-            origin, delay_s = Origin(to, 0, Relay(relay.target, relay.source)), RELAY_DELAY_S
+            origin = Origin(to, 0, Relay(relay.target, relay.source))
         else:
             receiver = next((s for s in self.sides if s.receives_at(to)), None)
-            origin, delay_s = Origin(self._source(sender, to)), DIRECT_DELAY_S
+            origin = Origin(self._source(sender, to))
         relayed = origin.relay is not None
         self.log.append((self.now, sender.name, relayed, data))
         if receiver is None or self.lost(data, relayed, sender, to):
             return
         self._sequence += 1
-        heapq.heappush(self._queue, (self.now + delay_s, self._sequence, receiver, data, origin))
+        heapq.heappush(
+            self._queue, (self.now + self.delay_s(relayed, sender, to), self._sequence, receiver, data, origin)
+        )
 
     def _source(self, sender: Side, to: Address) -> Address:
         """Returns where a datagram seems to come from: each side's n-th address reaches the other's n-th."""

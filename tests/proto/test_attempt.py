@@ -1,11 +1,15 @@
 import pytest
 
-from ntvl.proto.attempt import OFFERS_MAX, Attempt, AttemptState
-from ntvl.wire.control import Candidate
+from ntvl.proto.attempt import HEAVY_FIRE_WAIT_S, LEAVE_WAIT_S, OFFERS_MAX, Attempt, AttemptState
+from ntvl.proto.technique import SEEN_MAX
+from ntvl.wire.address import Address
+from ntvl.wire.control import Aim, Candidate, Nat
 
 OURS = (Candidate("host", "192.168.1.2", 4000, 9),)
 NEAR, FAR = Candidate("host", "192.168.1.3", 4000, 9), Candidate("srflx", "198.51.100.3", 61000, 5)
 THEIRS = (FAR, NEAR)
+EASY = Nat("endpoint-independent", "address-and-port-dependent", "preserving")
+RANDOM = Nat("address-and-port-dependent", "address-and-port-dependent", "random")
 
 
 def offerer(now: float = 100.0, local: tuple[Candidate, ...] = OURS) -> Attempt:
@@ -21,13 +25,13 @@ def answerer(now: float = 100.0, remote: tuple[Candidate, ...] = THEIRS) -> Atte
 def play(attempt: Attempt, until: float = 1000.0) -> tuple[list[float], list[tuple[float, Candidate]]]:
     """Returns the times of offers and of checks, each with its aim, as the attempt asks to be woken."""
     offers, checks = list[float](), list[tuple[float, Candidate]]()
-    for _ in range(1000):
+    for _ in range(5000):
         at = attempt.poll_timeout()
         if at is None or at > until:
             return offers, checks
-        offer, aims = attempt.handle_timeout(at)
+        offer, shots = attempt.handle_timeout(at)
         offers += [at] if offer else []
-        checks += [(at, aim) for aim in aims]
+        checks += [(at, shot.aim) for shot in shots]
     raise AssertionError("the attempt never comes to rest")
 
 
@@ -148,7 +152,7 @@ def test_checks_without_a_reply_end_the_attempt_after_the_techniques_time() -> N
     attempt.handle_fire(100.0)
     play(attempt)
     assert attempt.state is AttemptState.ENDED
-    (outcome,) = attempt.outcomes
+    outcome = attempt.outcomes[0]
     assert (outcome.technique, outcome.verdict, outcome.packets) == ("simultaneous-udp", "no-reply", 14)
     assert (outcome.started, outcome.ended) == (100.0, pytest.approx(105.0))
 
@@ -193,12 +197,13 @@ def test_a_technique_that_cannot_apply_is_passed_over_with_its_reason(
     _, checks = play(attempt)
     assert checks == []
     assert attempt.state is AttemptState.ENDED
-    assert [(o.verdict, o.detail) for o in attempt.outcomes] == [("not-applicable", obstacle)]
+    assert (attempt.outcomes[0].verdict, attempt.outcomes[0].detail) == ("not-applicable", obstacle)
+    assert {outcome.verdict for outcome in attempt.outcomes} == {"not-applicable"}
 
 
 def test_waking_late_sends_what_is_overdue_once() -> None:
     attempt = answerer()
-    assert attempt.handle_timeout(101.0)[1] == [NEAR]
+    assert [shot.aim for shot in attempt.handle_timeout(101.0)[1]] == [NEAR]
     assert len(attempt.handle_timeout(101.5)[1]) == 5
     assert attempt.handle_timeout(101.5) == (False, [])
 
@@ -208,4 +213,191 @@ def test_a_machine_that_slept_through_the_attempt_ends_it() -> None:
     attempt.handle_timeout(101.0)
     attempt.handle_timeout(5000.0)
     assert attempt.state is AttemptState.ENDED
-    assert verdicts(attempt) == [("simultaneous-udp", "no-reply")]
+    assert verdicts(attempt)[0] == ("simultaneous-udp", "no-reply")
+
+
+def test_a_technique_has_the_sockets_that_it_asks_for_by_their_own_numbers() -> None:
+    asked: list[int] = []
+
+    def open_sockets(count: int) -> list[int]:
+        asked.append(count)
+        return list(range(500, 500 + count))
+
+    attempt = Attempt(7, 1, ours=False, local=OURS, now=100.0, nat=RANDOM, open_sockets=open_sockets)
+    attempt.handle_offer(THEIRS, 100.0, EASY)
+    attempt.handle_fire(100.0)
+    attempt.handle_fire(100.0, heavy=True)
+    shots = [shot for tick in range(400) for shot in attempt.handle_timeout(100.0 + tick / 20)[1]]
+    assert asked == [128]
+    assert [shot.socket for shot in shots if shot.is_guess] == list(range(500, 628))
+    assert {shot.aim for shot in shots if shot.is_guess} == {FAR}
+    assert {shot.socket for shot in shots if not shot.is_guess} == {0}
+
+
+def test_without_sockets_a_technique_that_needs_them_is_passed_over() -> None:
+    attempt = Attempt(7, 1, ours=False, local=OURS, now=100.0, nat=RANDOM)
+    attempt.handle_offer(THEIRS, 100.0, EASY)
+    attempt.handle_fire(100.0, heavy=True)
+    play(attempt)
+    assert verdicts(attempt)[-1] == ("birthday", "not-applicable")
+    assert attempt.outcomes[-1].detail == "another peer's technique has all sockets"
+
+
+# --- what is kept for people ---
+
+
+def test_an_outcome_keeps_the_number_the_aims_and_where_the_peers_checks_came_from() -> None:
+    attempt = answerer()
+    for port in (*range(1, SEEN_MAX + 3), 1):
+        attempt.handle_observed(Address("203.0.113.9", port))
+    attempt.handle_timeout(101.0)
+    assert attempt.technique == "simultaneous-udp"
+    attempt.handle_confirmed(101.5, FAR)
+    (outcome,) = attempt.outcomes
+    assert (outcome.attempt, outcome.verdict, outcome.answered) == (7, "direct", (FAR,))
+    assert set(outcome.aims) == {NEAR, FAR}
+    assert [c.port for c in outcome.observed] == list(range(1, SEEN_MAX + 1))
+    unanswered = offerer()
+    play(unanswered)
+    assert unanswered.outcomes[-1].attempt == 7
+
+
+def test_no_more_aims_are_kept_than_people_read() -> None:
+    attempt = answerer(remote=tuple(Candidate("host", f"192.168.1.{n}", 4000) for n in range(3, 20)))
+    play(attempt)
+    assert len(attempt.outcomes[0].aims) == SEEN_MAX
+    assert attempt.outcomes[0].observed == ()
+
+
+# --- leave for a heavy technique ---
+
+
+class Heavy:
+    """Is an attempt against random ports that has come so far that birthday is next."""
+
+    def __init__(self, *, ours: bool, anybody: bool = True, early: bool = False, nat: Nat = EASY) -> None:
+        self.asked = 0
+        self.anybody = anybody
+        self.attempt = Attempt(7, 1, ours=ours, local=OURS, now=100.0, nat=nat, ask_leave=self._ask)
+        if ours:
+            play(self.attempt, 100.0)
+            self.attempt.handle_answer(THEIRS, 100.2, RANDOM)
+        else:
+            self.attempt.handle_offer(THEIRS, 100.0, RANDOM)
+            self.attempt.handle_fire(100.3)
+        if early:
+            self.attempt.handle_fire(100.4, heavy=True)
+        self.at = 100.3 + 1.0
+        play(self.attempt, self.at + 0.01)
+
+    def _ask(self) -> bool:
+        self.asked += 1
+        return self.anybody
+
+
+def guesses(checks: list[tuple[float, Candidate]]) -> list[float]:
+    return [at for at, aim in checks if aim not in THEIRS]
+
+
+def test_the_offerer_asks_for_leave_before_a_heavy_technique_and_begins_half_a_round_trip_after_it() -> None:
+    heavy = Heavy(ours=True)
+    assert (heavy.attempt.state, heavy.asked) == (AttemptState.ASKING, 1)
+    assert heavy.attempt.handle_leave(0.0, 102.0)
+    _, checks = play(heavy.attempt)
+    assert guesses(checks)[0] == pytest.approx(102.0 + 0.1 + 0.3)
+    assert verdicts(heavy.attempt)[-1] == ("birthday", "no-reply")
+    assert not heavy.attempt.handle_leave(0.0, 120.0)
+
+
+def test_an_attempt_that_is_put_off_ends_and_says_until_when() -> None:
+    heavy = Heavy(ours=True)
+    assert not heavy.attempt.handle_leave(7.5, 102.0)
+    assert heavy.attempt.state is AttemptState.ENDED
+    assert (heavy.attempt.put_off_s, verdicts(heavy.attempt)[-1]) == (7.5, ("birthday", "put-off"))
+
+
+@pytest.mark.parametrize(("anybody", "after_s"), [(True, LEAVE_WAIT_S), (False, 0.0)])
+def test_without_leave_the_offerer_does_not_punch(anybody: bool, after_s: float) -> None:
+    heavy = Heavy(ours=True, anybody=anybody)
+    _, checks = play(heavy.attempt)
+    assert guesses(checks) == []
+    last = heavy.attempt.outcomes[-1]
+    assert (last.technique, last.verdict, last.detail) == ("birthday", "not-applicable", "no supernode gave leave")
+    assert last.ended == pytest.approx(heavy.at + after_s, abs=0.02)
+    assert heavy.attempt.put_off_s == 0.0
+    assert not heavy.attempt.handle_leave(0.0, 110.0)
+
+
+def test_the_answerer_waits_for_the_offerers_word_and_asks_nobody() -> None:
+    heavy = Heavy(ours=False)
+    assert (heavy.attempt.state, heavy.asked) == (AttemptState.ASKING, 0)
+    assert not heavy.attempt.handle_leave(0.0, 102.0)
+    heavy.attempt.handle_fire(102.0)
+    _, checks = play(heavy.attempt, 102.5)
+    assert guesses(checks) == []
+    heavy.attempt.handle_fire(102.5, heavy=True)
+    heavy.attempt.handle_fire(102.6, heavy=True)
+    _, checks = play(heavy.attempt)
+    assert guesses(checks)[0] == pytest.approx(102.5 + 0.3)
+    assert len(guesses(checks)) == len(set(guesses(checks))) == 2000
+
+
+def test_a_word_that_comes_early_is_remembered_and_one_that_comes_late_is_in_vain() -> None:
+    early = Heavy(ours=False, early=True)
+    assert early.attempt.state is AttemptState.RUNNING
+    late = Heavy(ours=False)
+    play(late.attempt)
+    late.attempt.handle_fire(120.0, heavy=True)
+    _, checks = play(late.attempt)
+    assert guesses(checks) == []
+    last = late.attempt.outcomes[-1]
+    assert (last.verdict, last.detail) == ("put-off", "the peer got no leave")
+    assert last.ended == pytest.approx(late.at + HEAVY_FIRE_WAIT_S, abs=0.02)
+    assert late.attempt.put_off_s > 0.0
+
+
+def test_a_word_for_a_heavy_technique_that_does_not_apply_here_changes_nothing() -> None:
+    attempt = answerer()
+    attempt.handle_fire(100.0, heavy=True)
+    assert attempt.state is AttemptState.ANSWERED
+    attempt.handle_fire(100.1)
+    _, checks = play(attempt)
+    assert guesses(checks) == []
+    assert verdicts(attempt)[-1] == ("birthday", "not-applicable")
+    asking = Heavy(ours=True)
+    asking.attempt.handle_fire(102.0, heavy=True)
+    assert asking.attempt.state is AttemptState.ASKING
+
+
+# --- questions ---
+
+
+def test_what_the_supernode_sees_becomes_one_word_to_the_peer_and_its_word_becomes_checks() -> None:
+    counting = Nat("address-and-port-dependent", "address-and-port-dependent", "sequential", 2)
+    attempt = Attempt(
+        7,
+        1,
+        ours=False,
+        local=OURS,
+        now=100.0,
+        nat=counting,
+        open_sockets=lambda count: list(range(500, 500 + count)),
+        server=Address("192.0.2.1", 1971),
+    )
+    attempt.handle_offer(THEIRS, 100.0, counting)
+    attempt.handle_aim(Aim(7, 50_000, 2, 32), 100.1)
+    attempt.handle_fire(100.2)
+    play(attempt, 101.1)
+    assert attempt.handle_seen(500, 1, 101.1) is None, "nothing has been asked yet"
+    shots = [shot for tick in range(20) for shot in attempt.handle_timeout(101.2 + tick / 100)[1]]
+    assert {(shot.socket, shot.is_question) for shot in shots} == {(500, True)}
+    assert attempt.handle_seen(499, 40_000, 101.4) is None
+    assert attempt.handle_seen(500, 40_000, 101.4) == Aim(7, 40_000, 2, 32)
+    assert attempt.handle_seen(500, 40_000, 101.4) is None, "it is said once"
+    _, checks = play(attempt, 101.45)
+    assert {aim.port for _, aim in checks} >= {50_002, 50_004}
+    before = len(checks)
+    attempt.handle_aim(Aim(7, 20_000, 2, 32), 101.5)
+    _, checks = play(attempt)
+    assert before
+    assert not [aim for _, aim in checks if 20_000 < aim.port < 20_100], "and taken once"

@@ -61,6 +61,53 @@ def test_the_lifetime_is_found_to_ten_seconds(lifetime_s: float) -> None:
     assert script.sent < 50
 
 
+class Linux(Script):
+    """Forgets a flow after 30 s, one that carried answers over more than two seconds after 120 s."""
+
+    def __call__(self, sent: Transmit, stun: Stun, now: float) -> list[Reply]:
+        if sent.socket == 0:
+            if now - self.fresh > self.lifetime_s:
+                self.made, self.lifetime_s = now, 30.0
+            elif now - self.made > 2.0:
+                self.lifetime_s = 120.0
+        return super().__call__(sent, stun, now)
+
+
+def test_a_mapping_is_measured_as_one_that_keepalives_use() -> None:
+    report = search(Linux(30.0))
+    assert report.dead_s is not None
+    assert 110.0 <= report.alive_s <= 120.0 <= report.dead_s
+
+
+def test_a_trial_that_ends_late_is_made_again() -> None:
+    script, machine = Script(60.0), BindingLifetime(SERVER, random=chance())
+    machine.start(100.0)
+    asleep = [True]
+
+    def answer(sent: Transmit, stun: Stun, now: float) -> list[Reply]:
+        return script(sent, stun, now)
+
+    class Sleepy:
+        """Misses the end of the first long trial by an hour."""
+
+        handle_datagram, poll_timeout, poll_transmit = (
+            machine.handle_datagram,
+            machine.poll_timeout,
+            machine.poll_transmit,
+        )
+
+        def handle_timeout(self, now: float) -> None:
+            if asleep and machine.proven_s == 20.0 and now > 130.0:
+                asleep.clear()
+                now += 3600.0
+            machine.handle_timeout(now)
+
+    play(Sleepy(), answer)
+    assert not asleep
+    assert machine.report is not None
+    assert machine.report.alive_s >= 50.0
+
+
 def test_beyond_the_ends_it_is_known_to_be_beyond() -> None:
     assert search(Script(10.0)) == LifetimeReport(0.0, 20.0)
     assert search(Script(3600.0)) == LifetimeReport(300.0, None)

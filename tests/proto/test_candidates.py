@@ -30,6 +30,24 @@ def test_hosts_come_with_the_main_port_and_observed_addresses_as_they_were_seen(
     ]
 
 
+def test_a_mapped_address_stands_between_hosts_and_observed_addresses() -> None:
+    observed = [Address("198.51.100.7", 61000)]
+    found = build_candidates(["192.168.1.2"], 4000, observed, OVERLAY, mapped=[Address("198.51.100.7", 4000)])
+    assert [(c.kind, c.port) for c in found] == [("host", 4000), ("mapped", 4000), ("srflx", 61000)]
+    found = build_candidates([], 4000, observed, OVERLAY, mapped=observed)
+    assert [c.kind for c in found] == ["mapped"], "the same address once"
+
+
+def test_a_pinhole_adds_nothing_to_the_host_candidate_that_it_opens() -> None:
+    found = build_candidates(["2001:db8::1"], 4000, [], OVERLAY, mapped=[Address("2001:db8::1", 4000)])
+    assert [c.kind for c in found] == ["host"]
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "192.168.0.2", "100.64.0.9", "169.254.1.1", "10.77.0.1"])
+def test_a_mapped_address_that_is_not_public_is_no_candidate(host: str) -> None:
+    assert build_candidates([], 4000, [], OVERLAY, mapped=[Address(host, 4000)]) == ()
+
+
 def test_hosts_outrank_observed_addresses_and_ipv6_outranks_ipv4() -> None:
     found = build_candidates(
         ["192.168.1.2", "2001:db8::1"], 4000, [Address("198.51.100.7", 1), Address("2001:db8::7", 2)], ()
@@ -170,3 +188,28 @@ def test_any_list_of_a_peer_comes_out_harmless(hosts: list[str], ports: list[int
         assert is_usable_target(address)
         assert not any(ip.version == n.version and ip in n for n in OVERLAY)
         assert str(ip) == address.host
+
+
+FORBIDDEN = [
+    ipaddress.IPv4Network(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32")
+]
+FORBIDDEN_6 = [ipaddress.IPv6Network(text) for text in ("::/128", "::1/128", "fe80::/10", "ff00::/8")]
+FORBIDDEN_6 += [network for network in OVERLAY if isinstance(network, ipaddress.IPv6Network)]
+FORBIDDEN += [network for network in OVERLAY if isinstance(network, ipaddress.IPv4Network)]
+
+
+def disguised(ip: ipaddress.IPv4Address) -> list[str]:
+    """Returns an IPv4 address in all the ways in which IPv6 can carry it."""
+    group = f"{int(ip) >> 16:x}:{int(ip) & 0xFFFF:x}"
+    return [str(ip), f"::ffff:{ip}", f"::FFFF:{group}", f"::{ip}", f"64:ff9b::{ip}", f"2002:{group}::1"]
+
+
+@given(
+    st.sampled_from(FORBIDDEN).flatmap(lambda network: st.ip_addresses(network=network)),
+    st.sampled_from(FORBIDDEN_6).flatmap(lambda network: st.ip_addresses(network=network)),
+)
+def test_no_address_of_a_forbidden_network_passes_in_whatever_disguise(
+    ipv4: ipaddress.IPv4Address, ipv6: ipaddress.IPv6Address
+) -> None:
+    assert usable(*disguised(ipv4), str(ipv6), ipv6.exploded.upper()) == []

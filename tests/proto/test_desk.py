@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.proto.visitors import HOME, WORK, World
+from tests.proto.visitors import HOME, WORK, Guest, World
 
 from ntvl.dataplane.interface import RelayMember, RemoveRelayMember
 from ntvl.identity.certificate import parse_certificate
@@ -27,6 +27,8 @@ from ntvl.wire.control import (
     Left,
     Lookup,
     Probe,
+    PunchReply,
+    PunchRequest,
     Registered,
     Roster,
     RosterRequest,
@@ -357,3 +359,78 @@ def test_a_store_that_fails_costs_the_request_and_is_reported() -> None:
     assert len(world.told(StoreFailed)) == 2
     store.failing = False
     assert isinstance(bob.register(), Registered)
+
+
+# --- leave for heavy punches ---
+
+
+def move_behind(host: str, *guests: Guest) -> None:
+    """Has guests come by from ports of one address, as they do behind a router that they share."""
+    for port, guest in enumerate(guests, 5000):
+        guest.move(Address(host, port))
+        guest.keepalive()
+
+
+def wait_s(asker: Guest, peer: Guest) -> float:
+    return asker.ask(PunchRequest(3, HOME.id, peer.key.public), PunchReply).wait_s
+
+
+def test_a_member_gets_leave_to_punch_and_its_request_is_named() -> None:
+    world = World()
+    ann, bob = world.member("ann"), world.member("bob")
+    assert ann.ask(PunchRequest(9, HOME.id, bob.key.public), PunchReply) == PunchReply(9, 0.0)
+
+
+def test_two_pairs_behind_one_address_punch_one_after_the_other() -> None:
+    world = World()
+    ann, bob, cay, dan = (world.member(name) for name in ("ann", "bob", "cay", "dan"))
+    move_behind("198.51.100.200", ann, cay)
+    assert wait_s(ann, bob) == 0.0
+    assert wait_s(cay, dan) == 5.0
+    assert wait_s(dan, cay) == 5.0
+    assert wait_s(dan, bob) == 5.0
+    assert wait_s(bob, ann) == 0.0
+    assert bob.say(PunchRequest(0, HOME.id, ann.key.public, done=True)) == []
+    assert wait_s(cay, dan) == 0.0
+
+
+def test_leave_that_is_not_given_back_ends_after_15_seconds() -> None:
+    world = World()
+    ann, bob, cay = (world.member(name) for name in ("ann", "bob", "cay"))
+    assert wait_s(ann, bob) == 0.0
+    world.run(14.0)
+    assert wait_s(cay, bob) == pytest.approx(1.0)
+    world.run(1.0)
+    assert wait_s(cay, bob) == 0.0
+
+
+def test_who_is_not_a_member_gets_no_leave() -> None:
+    world = World()
+    world.member("ann")
+    stranger = world.guest("stranger")
+    stranger.connect()
+    before = world.drops("not-a-member")
+    assert stranger.say(PunchRequest(3, HOME.id, bytes(32))) == []
+    bob = world.member("bob")
+    assert bob.say(PunchRequest(3, WORK.id, bytes(32))) == []
+    assert world.drops("not-a-member") == before + 2
+
+
+def test_a_peer_that_is_in_another_community_or_nowhere_takes_nobodys_address() -> None:
+    world = World()
+    ann, bob, cay = world.member("ann"), world.member("bob"), world.member("cay")
+    elsewhere = world.member("elsewhere", WORK)
+    assert wait_s(ann, elsewhere) == 0.0
+    assert ann.ask(PunchRequest(3, HOME.id, bytes(32)), PunchReply).wait_s > 0.0, "its own address is taken by then"
+    other = world.member("other", WORK)
+    assert elsewhere.ask(PunchRequest(3, WORK.id, other.key.public), PunchReply).wait_s == 0.0
+    assert wait_s(bob, cay) == 0.0
+
+
+def test_nobody_gives_back_the_leave_of_others() -> None:
+    world = World()
+    ann, bob, eve = (world.member(name) for name in ("ann", "bob", "eve"))
+    assert wait_s(ann, bob) == 0.0
+    for peer in (ann, bob):
+        assert eve.say(PunchRequest(0, HOME.id, peer.key.public, done=True)) == []
+    assert wait_s(eve, bob) == 5.0

@@ -166,15 +166,43 @@ def test_waking_early_changes_nothing() -> None:
     assert ann.link.tries == 1
 
 
-def test_an_answer_to_a_try_that_was_replaced_is_too_late() -> None:
+def tried(ann: End, count: int) -> list[bytes]:
+    """Lets tries go without an answer; returns all of them."""
+    tries = [started(ann, 100.0)]
+    while len(tries) < count:
+        at = ann.link.poll_timeout()
+        assert at is not None
+        again = ann.link.handle_timeout(at)
+        assert again is not None
+        tries.append(again)
+    return tries
+
+
+def test_the_answer_to_an_earlier_try_counts_and_tells_the_round_trip() -> None:
     ann, bob = ends()
-    late = bob.hear(started(ann, 100.0), 100.0)
-    at = ann.link.poll_timeout()
-    assert at is not None
-    second = ann.link.handle_timeout(at)
-    assert second is not None
-    assert refusal(ann, late, at) == "unknown-session"
-    ann.link.handle_response(bob.hear(second, at), at)
+    first, _, _ = tried(ann, 3)
+    ann.link.handle_response(bob.hear(first, 101.0), 102.0)
+    assert ann.link.rtt_s == 2.0
+    assert not ann.link.is_shaking
+    assert bob.open(ann.say(b"x")) == (b"x", True)
+
+
+def test_a_later_try_that_made_the_other_side_forget_the_earlier_is_answered_too() -> None:
+    ann, bob = ends()
+    first, second = tried(ann, 2)
+    early, late = bob.hear(first, 101.0), bob.hear(second, 101.5)
+    ann.link.handle_response(early, 102.0)
+    with pytest.raises(PeerError):
+        bob.open(ann.say(b"x"))
+    ann.link.handle_response(late, 102.5)
+    assert bob.open(ann.say(b"x")) == (b"x", True)
+
+
+def test_an_answer_to_a_try_long_ago_is_too_late() -> None:
+    ann, bob = ends()
+    first, *_, last = tried(ann, 4)
+    assert refusal(ann, bob.hear(first, 105.0), 105.0) == "unknown-session"
+    ann.link.handle_response(bob.hear(last, 105.0), 105.0)
     assert bob.open(ann.say(b"x")) == (b"x", True)
 
 

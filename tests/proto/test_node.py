@@ -13,6 +13,7 @@ from ntvl.dataplane.interface import (
     DeviceOpened,
     InstallSession,
     OpenDevice,
+    OpenSocket,
     RemovePeer,
     SetAddresses,
     SetPath,
@@ -22,6 +23,7 @@ from ntvl.dataplane.interface import (
 from ntvl.identity.certificate import issue_certificate
 from ntvl.identity.community import Community
 from ntvl.identity.keys import NodeKey, derive_ipv6, derive_mac, format_key
+from ntvl.proto.classification import SOCKETS
 from ntvl.proto.events import (
     AddressAssigned,
     Failed,
@@ -32,6 +34,7 @@ from ntvl.proto.events import (
     PingReply,
     SupernodeState,
 )
+from ntvl.proto.nat_probe import SETTLE_S
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import Leave, Register, Roster
 from ntvl.wire.header import Kind, build_header
@@ -479,6 +482,22 @@ def test_an_answer_to_no_check_is_counted() -> None:
     assert ann.drops == {"transaction": 6}
 
 
+def test_an_error_about_a_check_reaches_the_peer_that_was_asked() -> None:
+    world, ann, bob = pair()
+    asked: list[bytes] = []
+
+    def catch(transmit: Transmit, source: Address) -> bool:
+        if source == ANN and transmit.data[0] == 0 and parse_stun(transmit.data).cls is StunClass.REQUEST:
+            asked.append(parse_stun(transmit.data).transaction)
+        return transmit.address in (ANN, BOB)
+
+    world.is_lost = catch
+    ann.want(bob.key)
+    world.run(1.0)
+    ann.hear(build_binding_error(asked[-1], 487, "Role Conflict", password="e" * 24), BOB)
+    assert ann.drops == {"integrity": 1}
+
+
 def test_a_check_that_came_by_relay_is_not_answered() -> None:
     world, ann, bob = pair()
     requests: list[bytes] = []
@@ -586,6 +605,23 @@ def test_the_first_word_about_interfaces_is_no_change() -> None:
     assert len(world.sent) == sent
 
 
+def test_a_default_route_that_moved_is_looked_at_like_another_address() -> None:
+    _, _, home = alone()
+    taken: list[object] = []
+
+    def looks(now: float) -> int:
+        home.node.handle_timeout(now)
+        taken.clear()
+        while (command := home.node.poll_command()) is not None:
+            taken.append(command)
+        return sum(isinstance(command, OpenSocket) for command in taken)
+
+    now = 1000.0
+    looks(now)
+    home.node.handle_interfaces([ANN.host], now)
+    assert looks(now + SETTLE_S) == SOCKETS
+
+
 # --- status ---
 
 
@@ -595,7 +631,14 @@ def test_status_has_the_keys_that_are_documented_and_is_plain() -> None:
     status = ann.status()
     assert json.loads(json.dumps(status)) == status
     assert set(status) == {"node", "communities", "supernodes", "drops"}
-    assert status["node"] == {"id": format_key(ann.key), "name": "ann", "version": "1.2.3"}
+    assert status["node"] == {
+        "id": format_key(ann.key),
+        "name": "ann",
+        "version": "1.2.3",
+        "punch": "all",
+        "mapping_lifetime_s": None,
+        "keepalive_s": 15.0,
+    }
     (community,) = status["communities"]  # type: ignore[misc]
     assert set(community) == {"name", "id", "device", "mac", "addresses", "mtu", "peers"}
     assert (community["name"], community["id"], community["mtu"]) == ("lan", format_key(COMMUNITY.id), 1360)
@@ -608,7 +651,10 @@ def test_status_has_the_keys_that_are_documented_and_is_plain() -> None:
         "path",
         "remote",
         "via",
+        "technique",
+        "nat",
         "rtt_ms",
+        "loss",
         "rx_bytes",
         "tx_bytes",
         "handshake_age_s",
@@ -617,6 +663,7 @@ def test_status_has_the_keys_that_are_documented_and_is_plain() -> None:
     assert (peer["name"], peer["path"], peer["remote"], peer["via"]) == ("bob", "direct", str(BOB), None)
     assert (peer["rx_bytes"], peer["tx_bytes"]) == (1000, 2000)
     assert peer["rtt_ms"] == pytest.approx(20.0, abs=1.0)
+    assert peer["loss"] == 0.0
     assert 0 < peer["handshake_age_s"] < 2
     (supernode,) = status["supernodes"]  # type: ignore[misc]
     assert supernode == {
@@ -624,6 +671,7 @@ def test_status_has_the_keys_that_are_documented_and_is_plain() -> None:
         "state": "registered",
         "rtt_ms": pytest.approx(20.0),
         "observed": str(ANN),
+        "over": "udp",
     }
 
 

@@ -1,285 +1,42 @@
-import ipaddress
-import random
+import re
 from collections.abc import Callable
 
 import pytest
-from tests.proto.peering import COMMUNITY, SUPERNODE, Net, joined, lose_all, lose_direct, lose_nothing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.proto.alone import ELSEWHERE, OVERLAY, PASSWORD, RELAY, THERE, UFRAG, Alone
+from tests.proto.peering import (
+    COMMUNITY,
+    SUPERNODE,
+    Net,
+    Side,
+    joined,
+    keep,
+    lose_all,
+    lose_direct,
+    lose_nothing,
+)
 
 from ntvl.dataplane.interface import Activity, Target
 from ntvl.errors import PeerError
-from ntvl.identity.keys import NodeKey
-from ntvl.proto.attempt import OFFERS_MAX
-from ntvl.proto.context import Context
-from ntvl.proto.path import PathState
-from ntvl.proto.pathfinder import Pathfinder, Surroundings, answer_target
+from ntvl.proto.candidates import is_underlay
+from ntvl.proto.path import PathState, answer_target
 from ntvl.wire.address import Address, Origin, Relay
-from ntvl.wire.control import Answer, Candidate, Fire, Message, Offer, Probe
-from ntvl.wire.header import Kind
-from ntvl.wire.stun import StunClass, build_binding_request, build_binding_response, parse_stun
-
-RELAY = Target(*SUPERNODE, 0, (72, 71))
-THERE, ELSEWHERE = Address("198.51.100.2", 4002), Address("198.51.100.3", 4003)
-OVERLAY = (ipaddress.ip_network("10.77.0.0/16"), ipaddress.ip_network("fd12::/64"))
-UFRAG, PASSWORD = "theirs00", "p" * 24
-
-
-class Alone:
-    """Is a pathfinder without a peer: the test is the other side."""
-
-    def __init__(self, *, controlling: bool = True, relay: bool = True) -> None:
-        chance = random.Random(1).randbytes
-        keys = sorted((NodeKey.generate(chance) for _ in range(2)), key=lambda key: key.public)
-        ours, theirs = (keys[1], keys[0]) if controlling else keys
-        self.context = Context(chance, lambda: 0.0)
-        self.said: list[tuple[Message, Target | None]] = []
-        self.refreshed: list[float] = []
-        self.candidates = (Candidate("host", "198.51.100.1", 4001, 9),)
-        surroundings = Surroundings(
-            ours,
-            aes=True,
-            direct=True,
-            tie_breaker=1,
-            candidates=lambda: self.candidates,
-            refresh=self.refreshed.append,
-            url=str,
-        )
-        self.pathfinder = Pathfinder(
-            self.context, surroundings, handle=7, remote=theirs.public, overlay=OVERLAY, send=self._send
-        )
-        if relay:
-            self.pathfinder.set_relay(0, RELAY)
-
-    def _send(self, message: Message, target: Target | None) -> bool:
-        self.said.append((message, target))
-        return True
-
-    def play(self, start: float, end: float) -> None:
-        """Lets time pass as a peer would, that is in use all along."""
-        self.pathfinder.last_data = start
-        self.pathfinder.settle(start)
-        for _ in range(10_000):
-            at = self.pathfinder.poll_timeout(start)
-            if at is None or at > end:
-                return
-            start = max(at, start)
-            self.pathfinder.last_data = start
-            self.pathfinder.handle_timeout(start)
-            self.pathfinder.settle(start)
-        raise AssertionError("the pathfinder never comes to rest")
-
-    def sent(self) -> list[tuple[Address, bytes]]:
-        """Takes the STUN messages that went out."""
-        taken = [(t.address, t.data) for t in self.context.transmits]
-        self.context.transmits.clear()
-        return taken
-
-    def messages(self, kind: type) -> list[Message]:
-        return [message for message, _ in self.said if isinstance(message, kind)]
-
-    def offer(self, now: float, *hosts: Address, number: int = 5, password: str = PASSWORD) -> None:
-        candidates = tuple(Candidate("host", *host) for host in hosts)
-        origin = Origin(SUPERNODE, 0, Relay(71, 72))
-        self.pathfinder.handle_offer(Offer(number, UFRAG, password, candidates), origin, now)
-        self.pathfinder.settle(now)
-
-    def check(self, now: float, origin: Address = THERE, *, use: bool = False, password: str = "") -> None:
-        checks = self.pathfinder.checks
-        data = build_binding_request(
-            random.Random(now).randbytes(12),
-            username=f"{checks.ufrag}:{UFRAG}",
-            password=password or checks.password,
-            priority=1,
-            controlling=2,
-            use_candidate=use,
-        )
-        self.pathfinder.handle_check(parse_stun(data), data, Origin(origin), now)
-        self.pathfinder.settle(now)
-
-    def answer_all(self, now: float, *hosts: Address) -> None:
-        """Answers the checks that went to these hosts."""
-        for to, data in self.sent():
-            if to in hosts and parse_stun(data).cls is StunClass.REQUEST:
-                answer = build_binding_response(
-                    parse_stun(data).transaction, Address("198.51.100.1", 4001), password=PASSWORD
-                )
-                self.pathfinder.handle_check_answer(parse_stun(answer), answer, Origin(to), now)
-                self.pathfinder.settle(now)
+from ntvl.wire.control import Fire, Probe
+from ntvl.wire.header import Kind, is_stun
+from ntvl.wire.stun import (
+    StunClass,
+    build_binding_error,
+    build_binding_request,
+    build_binding_response,
+    parse_stun,
+)
 
 
 def refusal(call: Callable[[], object]) -> str:
     with pytest.raises(PeerError) as error:
         call()
     return error.value.reason
-
-
-# --- attempts ---
-
-
-def test_the_side_that_began_offers_at_once_and_the_other_after_three_seconds_of_quiet() -> None:
-    for initiator, at in ((True, 100.0), (False, 103.0)):
-        alone = Alone()
-        alone.pathfinder.handle_session(100.0, initiator=initiator, fresh=True)
-        alone.play(100.0, at - 0.01)
-        assert alone.messages(Offer) == []
-        alone.play(at, at)
-        assert len(alone.messages(Offer)) == 1
-
-
-def test_an_offer_names_our_credentials_and_candidates_and_goes_the_way_of_data() -> None:
-    alone = Alone()
-    alone.pathfinder.handle_session(100.0, initiator=True, fresh=True)
-    alone.play(100.0, 100.0)
-    ((offer, target),) = alone.said
-    checks = alone.pathfinder.checks
-    assert isinstance(offer, Offer)
-    assert (offer.ufrag, offer.password, offer.candidates) == (checks.ufrag, checks.password, alone.candidates)
-    assert target is None
-
-
-def test_an_offer_is_answered_by_the_way_that_it_came_and_again_when_it_comes_again() -> None:
-    alone = Alone()
-    for _ in range(2):
-        alone.offer(100.0, THERE)
-    (answer, target), again = alone.said
-    assert isinstance(answer, Answer)
-    assert answer.attempt == 5
-    assert target == RELAY
-    assert again == (answer, target)
-    alone.play(100.0, 101.0)
-    assert [to for to, _ in alone.sent()] == [THERE]
-
-
-def test_an_answer_is_followed_by_fire_once_and_an_answer_to_nothing_is_ignored() -> None:
-    alone = Alone()
-    alone.pathfinder.handle_session(100.0, initiator=True, fresh=True)
-    alone.play(100.0, 100.0)
-    (offer,) = alone.messages(Offer)
-    candidates = (Candidate("host", *THERE),)
-    alone.pathfinder.handle_answer(Answer(offer.attempt ^ 1, UFRAG, PASSWORD, candidates), 100.04)
-    assert not alone.pathfinder.checks.is_ready
-    for _ in range(2):
-        alone.pathfinder.handle_answer(Answer(offer.attempt, UFRAG, PASSWORD, candidates), 100.04)
-    assert alone.messages(Fire) == [Fire(offer.attempt)]
-    alone.play(100.04, 100.05)
-    assert alone.sent() == []
-    alone.play(100.05, 100.06)
-    assert [to for to, _ in alone.sent()] == [THERE]
-
-
-def test_fire_starts_the_checks_and_fire_for_another_attempt_does_not() -> None:
-    alone = Alone()
-    alone.offer(100.0, THERE)
-    alone.pathfinder.handle_fire(Fire(6), 100.1)
-    alone.play(100.1, 100.1)
-    assert alone.sent() == []
-    alone.pathfinder.handle_fire(Fire(5), 100.2)
-    alone.play(100.2, 100.2)
-    assert [to for to, _ in alone.sent()] == [THERE]
-
-
-def test_of_two_offers_that_cross_the_controlling_sides_stands() -> None:
-    for controlling in (True, False):
-        alone = Alone(controlling=controlling)
-        alone.pathfinder.handle_session(100.0, initiator=True, fresh=True)
-        alone.play(100.0, 100.0)
-        (offer,) = alone.messages(Offer)
-        alone.offer(100.01, THERE)
-        assert bool(alone.messages(Answer)) is not controlling
-        answer = Answer(offer.attempt, UFRAG, PASSWORD, (Candidate("host", *THERE),))
-        alone.pathfinder.handle_answer(answer, 100.04)
-        assert bool(alone.messages(Fire)) is controlling
-
-
-def test_a_newer_attempt_of_the_peer_takes_the_place_of_one_that_runs() -> None:
-    alone = Alone()
-    alone.offer(100.0, THERE)
-    alone.play(100.0, 102.0)
-    alone.sent()
-    alone.offer(102.0, ELSEWHERE, number=6)
-    alone.pathfinder.handle_fire(Fire(6), 102.1)
-    alone.play(102.1, 103.0)
-    assert {to for to, _ in alone.sent()} == {ELSEWHERE}
-
-
-def test_an_attempt_that_fails_is_repeated_after_5_and_15_s_and_then_hourly() -> None:
-    net = Net()
-    net.lost = lose_direct
-    net.left.peer.handle_wanted(net.now)
-    begun = net.now
-    for _ in range(1100):
-        net.exchange()
-        net.run(4.0)
-    bursts = sorted({round(at - begun) for at, _, relayed, _ in net.log if not relayed})
-    starts = [at for at, before in zip(bursts, [-100, *bursts], strict=False) if at - before > 3]
-    assert starts[:3] == [0, pytest.approx(10, abs=1), pytest.approx(30, abs=1)]
-    assert starts[3] == pytest.approx(3635, abs=10)
-    for side in net.sides:
-        outcomes = side.peer.pathfinder.outcomes
-        assert {(o.technique, o.verdict) for o in outcomes} == {("simultaneous-udp", "no-reply")}
-        assert all(0 < o.ended - o.started < 6 for o in outcomes)
-
-
-def test_what_was_tried_is_kept_for_the_last_sixteen() -> None:
-    alone = Alone()
-    for number in range(30):
-        alone.offer(100.0 + 10 * number, THERE, number=number)
-        alone.play(100.0 + 10 * number, 109.0 + 10 * number)
-    assert len(alone.pathfinder.outcomes) == 16
-    assert alone.pathfinder.outcomes[-1].started > alone.pathfinder.outcomes[0].started
-
-
-def test_offers_without_an_answer_are_recorded_too() -> None:
-    alone = Alone()
-    alone.pathfinder.handle_session(100.0, initiator=True, fresh=True)
-    alone.play(100.0, 106.0)
-    assert len(alone.messages(Offer)) >= OFFERS_MAX
-    assert (alone.pathfinder.outcomes[0].technique, alone.pathfinder.outcomes[0].verdict) == ("offer", "no-answer")
-
-
-def test_a_peer_that_nobody_uses_is_not_offered_anything() -> None:
-    alone = Alone()
-    alone.pathfinder.handle_session(1000.0, initiator=True, fresh=True)
-    alone.pathfinder.last_data = 600.0
-    alone.pathfinder.handle_timeout(1000.0)
-    assert alone.said == []
-
-
-def test_an_attempt_that_came_due_while_nobody_used_the_peer_is_made_when_data_flows() -> None:
-    net = Net()
-    net.left.peer.handle_reset(net.now)
-    net.run(20.0)
-    assert [side.path for side in net.sides] == ["relay", "relay"]
-    for _ in range(8):
-        net.exchange()
-        net.run(0.5)
-    assert [side.path for side in net.sides] == ["direct", "direct"]
-
-
-def test_a_network_change_while_the_peer_rests_is_made_good_when_data_flows() -> None:
-    net = Net()
-    net.lost = lose_direct
-    net.left.peer.handle_wanted(net.now)
-    for _ in range(60):
-        net.exchange()
-        net.run(1.0)
-    net.run(301.0)
-    net.left.peer.handle_network_change(net.now)
-    net.lost = lose_nothing
-    for side in net.sides:
-        if side.peer.link.sending is None:
-            side.peer.handle_wanted(net.now)
-    for _ in range(12):
-        net.exchange()
-        net.run(0.5)
-    assert [side.path for side in net.sides] == ["direct", "direct"]
-
-
-def test_an_attempts_candidates_are_those_of_the_moment() -> None:
-    alone = Alone()
-    alone.candidates = (Candidate("host", "192.0.2.77", 4001),)
-    alone.offer(100.0, THERE)
-    (answer,) = alone.messages(Answer)
-    assert answer.candidates == alone.candidates
 
 
 # --- checks ---
@@ -343,7 +100,7 @@ def test_the_controlled_side_follows_use_candidate_and_the_controlling_side_does
     for controlling in (True, False):
         alone = Alone(controlling=controlling)
         alone.offer(100.0, THERE, ELSEWHERE)
-        alone.pathfinder.handle_fire(Fire(5), 100.0)
+        alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
         alone.play(100.0, 100.02)
         alone.answer_all(100.03, THERE)
         assert alone.pathfinder.is_direct is controlling
@@ -357,7 +114,7 @@ def test_the_controlled_side_follows_use_candidate_and_the_controlling_side_does
 def test_the_controlling_side_nominates_what_it_selects_at_once() -> None:
     alone = Alone(controlling=True)
     alone.offer(100.0, THERE)
-    alone.pathfinder.handle_fire(Fire(5), 100.0)
+    alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
     alone.play(100.0, 100.0)
     first = parse_stun(alone.context.transmits[0].data)
     assert not first.use_candidate
@@ -367,10 +124,25 @@ def test_the_controlling_side_nominates_what_it_selects_at_once() -> None:
     assert parse_stun(data).use_candidate
 
 
+def test_a_reply_that_came_another_way_than_the_probe_proves_nothing() -> None:
+    alone = Alone(controlling=True)
+    alone.offer(100.0, THERE)
+    alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
+    alone.play(100.0, 100.0)
+    ((_, check),) = alone.sent()
+    answer = build_binding_response(parse_stun(check).transaction, Address("198.51.100.1", 4001), password="p" * 24)
+    alone.pathfinder.handle_check_answer(parse_stun(answer), answer, Origin(THERE), 100.03)
+    alone.pathfinder.settle(100.03)
+    assert not alone.pathfinder.is_direct, "STUN alone proves no data"
+    (probe,) = alone.messages(Probe)
+    assert refusal(lambda: alone.pathfinder.handle_probe_reply(probe.id, 100.05, RELAY)) == "transaction"
+    assert not alone.pathfinder.is_direct
+
+
 def test_an_answer_for_a_path_given_up_meanwhile_confirms_nothing() -> None:
     alone = Alone()
     alone.offer(100.0, THERE)
-    alone.pathfinder.handle_fire(Fire(5), 100.0)
+    alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
     alone.play(100.0, 100.0)
     (check,) = alone.sent()
     alone.pathfinder.handle_end()
@@ -583,6 +355,109 @@ def test_credentials_are_drawn_for_each_peer_and_as_long_as_ice_asks() -> None:
     one, two = Net(1), Net(2)
     drawn = {s.peer.pathfinder.checks.password for net in (one, two) for s in net.sides}
     assert len(drawn) == 4
-    assert all(len(password) >= 22 for password in drawn)
-    assert all(len(s.peer.pathfinder.checks.ufrag) >= 4 for s in one.sides)
+    assert all(re.fullmatch("[A-Za-z0-9+/]{22,256}", password) for password in drawn)
+    assert all(re.fullmatch("[A-Za-z0-9+/]{4,256}", s.peer.pathfinder.checks.ufrag) for s in one.sides)
     assert COMMUNITY.name == "lan"
+
+
+# --- what lets STUN through and nothing else ---
+
+
+def lose_all_but_stun(data: bytes, relayed: bool, sender: Side, to: Address) -> bool:
+    return not relayed and not is_stun(data)
+
+
+def test_where_only_stun_gets_through_no_path_is_ever_called_direct() -> None:
+    net = Net()
+    net.lost = lose_all_but_stun
+    net.left.peer.handle_wanted(net.now)
+    keep(net, 600.0, step_s=0.5)
+    for side in net.sides:
+        assert set(side.paths_shown()) == {"relay"}
+        assert len(side.peer.pathfinder.negotiation.outcomes) <= 10
+    assert net.sent(relayed=False) < 600
+
+
+def test_a_path_that_begins_to_swallow_data_is_doubted_within_8_s_and_left_for_good() -> None:
+    net = joined()
+    keep(net, 5.0)
+    net.lost = lose_all_but_stun
+    both_ways_at = net.now
+    assert keep(net, 8.0, until=lambda: len(net.controlling.targets) == 2 or net.controlling.path == "relay")
+    assert keep(net, 10.0, until=lambda: all(side.path == "relay" for side in net.sides))
+    assert net.now - both_ways_at < 13.0
+    keep(net, 300.0, step_s=0.5)
+    assert [side.paths_shown()[-2:] for side in net.sides] == [["direct", "relay"]] * 2
+    net.lost = lose_nothing
+    net.left.peer.handle_network_change(net.now)
+    assert keep(net, 10.0, until=lambda: all(side.path == "direct" for side in net.sides))
+
+
+# --- agents of another make ---
+
+
+def conflict(alone: Alone, now: float) -> int:
+    """Refuses the role in every check that went out; returns how many there were."""
+    count = 0
+    for to, data in alone.sent():
+        if parse_stun(data).cls is StunClass.REQUEST:
+            count += 1
+            error = build_binding_error(parse_stun(data).transaction, 487, "Role Conflict", password=PASSWORD)
+            try:
+                alone.pathfinder.handle_check_answer(parse_stun(error), error, Origin(to), now)
+            except PeerError as refused:
+                assert refused.reason == "rate"
+            alone.pathfinder.settle(now)
+    return count
+
+
+def test_a_refused_role_is_given_up_and_the_path_checked_again_at_once() -> None:
+    for controlling in (True, False):
+        alone = Alone(controlling=controlling)
+        alone.offer(100.0, THERE)
+        alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
+        alone.play(100.0, 100.02)
+        assert conflict(alone, 100.03) == 1
+        assert alone.pathfinder.paths.controlling is not controlling
+        to, data = alone.context.transmits[0].address, alone.context.transmits[0].data
+        assert to == THERE
+        assert (parse_stun(data).ice_controlling is None) is controlling
+        alone.answer_all(100.05, THERE)
+        alone.check(100.06, THERE, use=controlling)
+        assert alone.pathfinder.is_direct
+
+
+def test_a_peer_that_refuses_every_role_makes_us_send_little() -> None:
+    alone = Alone()
+    alone.offer(100.0, THERE)
+    alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
+    alone.play(100.0, 100.02)
+    asked = 0
+    while found := conflict(alone, 100.03):
+        asked += found
+        assert asked <= 5
+
+
+def test_a_check_that_claims_our_role_is_refused_and_opens_no_path() -> None:
+    alone = Alone(controlling=True)
+    alone.offer(100.0)
+    checks = alone.pathfinder.checks
+    data = build_binding_request(
+        bytes(12), username=f"{checks.ufrag}:{UFRAG}", password=checks.password, priority=1, controlling=0
+    )
+    alone.pathfinder.handle_check(parse_stun(data), data, Origin(THERE), 100.1)
+    ((to, answer),) = alone.sent()
+    assert (to, parse_stun(answer).error_code) == (THERE, 487)
+    assert alone.pathfinder.paths.directs() == []
+    assert alone.pathfinder.paths.controlling
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.ip_addresses().map(str), st.integers(1, 65535)), max_size=24))
+def test_whatever_a_peer_offers_nothing_goes_where_no_peer_may_send_us(hosts: list[tuple[str, int]]) -> None:
+    bad = [Address(host, 53) for host in ("127.0.0.1", "10.77.0.9", "fd12::9", "255.255.255.255", "ff02::1", "::1")]
+    alone = Alone()
+    alone.offer(100.0, *bad, *(Address(*each) for each in hosts[:18]))
+    alone.pathfinder.negotiation.handle_fire(Fire(5), 100.0)
+    alone.play(100.0, 101.0)
+    assert all(is_underlay(to, OVERLAY) for to, _ in alone.sent())

@@ -141,7 +141,7 @@ def test_when_both_sides_begin_at_once_one_attempt_stands_and_both_are_direct(se
     net.run(2.0)
     for side in net.sides:
         assert side.targets == (Target(*net.other(side).address),)
-        assert [o.verdict for o in side.peer.pathfinder.outcomes] == ["direct"]
+        assert [o.verdict for o in side.peer.pathfinder.negotiation.outcomes] == ["direct"]
         assert not side.context.drops
 
 
@@ -182,7 +182,9 @@ def test_a_side_that_stays_on_relays_keeps_the_other_there() -> None:
     net.left.peer.handle_wanted(net.now)
     keep(net, 20.0, step_s=1.0)
     assert [side.path for side in net.sides] == ["relay", "relay"]
-    assert {o.verdict for o in net.left.peer.pathfinder.outcomes} == {"no-answer"}
+    outcomes = net.left.peer.pathfinder.negotiation.outcomes
+    assert {o.verdict for o in outcomes} == {"not-applicable"}
+    assert outcomes[0].detail == "the peer offered no address"
 
 
 def test_the_first_try_takes_one_relay_and_the_next_all() -> None:
@@ -423,15 +425,18 @@ def test_a_peer_without_data_is_let_go_after_five_minutes() -> None:
         assert side.context.timers.next() is None
 
 
-def test_while_data_rests_a_direct_path_is_checked_every_20_s() -> None:
+@pytest.mark.parametrize("pace_s", [10.0, 20.0, 50.0])
+def test_while_data_rests_a_direct_path_is_checked_as_often_as_our_nat_needs(pace_s: float) -> None:
     net = joined()
+    for side in net.sides:
+        side.context.keepalive_s = pace_s
     keep(net, 2.0)
     net.run(20.0)
     since = net.now
     net.run(200.0)
     assert both_direct(net)
     checks = net.sent(STUN_REQUEST, since=since)
-    assert 18 <= checks <= 24
+    assert abs(checks - 2 * 200.0 / pace_s) <= 2
 
 
 def test_while_data_flows_a_direct_path_is_checked_every_2_s() -> None:

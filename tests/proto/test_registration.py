@@ -10,6 +10,7 @@ from ntvl.identity.keys import NodeKey, format_key
 from ntvl.proto.context import Context
 from ntvl.proto.events import Failed, KeyLearned, Notice, SupernodeState
 from ntvl.proto.handshake import handshake_index
+from ntvl.proto.lifetime_probe import KEEPALIVE_S_MAX, keepalive_s
 from ntvl.proto.machine import Wakeup
 from ntvl.proto.membership import Membership
 from ntvl.proto.registration import Registration
@@ -305,11 +306,18 @@ def test_an_answer_for_a_community_that_we_are_not_in_is_counted() -> None:
 # --- staying ---
 
 
-def test_a_keepalive_goes_out_every_20_s_and_names_what_we_hold() -> None:
+@pytest.mark.parametrize(
+    ("lifetime_s", "counts"), [(None, (13, 14)), (20.0, (12, 13)), (0.0, (20, 21)), (120.0, (10, 11))]
+)
+def test_a_keepalive_goes_out_every_20_s_or_as_our_nat_needs_and_names_what_we_hold(
+    lifetime_s: float | None, counts: tuple[int, ...]
+) -> None:
     world, supernode, here = registered()
+    here.context.keepalive_s = keepalive_s(lifetime_s)
+    world.run(30.0)
     since = supernode.count(Keepalive)
     world.run(200.0)
-    assert supernode.count(Keepalive) - since in (10, 11, 12)
+    assert supernode.count(Keepalive) - since in counts
     keepalive = supernode.messages(Keepalive)[-1]
     assert keepalive.communities == ((COMMUNITY.id, 0),)
     assert len(keepalive.incarnation) == 8
@@ -327,6 +335,7 @@ def test_the_supernode_says_how_often_within_reason() -> None:
             return [Registered(*(getattr(grant, f) for f in grant.__struct_fields__[:-1]), wish_s)]
 
         supernode.reply = reply
+        here.context.keepalive_s = KEEPALIVE_S_MAX
         assert world.run(1.0, until=here.is_("registered"))
         world.run(1.0)
         since = supernode.count(Keepalive)

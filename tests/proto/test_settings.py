@@ -32,3 +32,11 @@ def test_settings_show_no_secret() -> None:
     for secret in (key.private_bytes, COMMUNITY.psk, COMMUNITY.signing_key):
         assert repr(secret)[2:-1] not in text
         assert secret.hex() not in text
+
+
+@pytest.mark.parametrize(
+    ("direct", "guesses", "punch"), [(True, True, "all"), (True, False, "known"), (False, True, "off")]
+)
+def test_what_is_tried_has_the_word_that_people_write(direct: bool, guesses: bool, punch: str) -> None:
+    key = NodeKey.from_bytes(bytes(range(32)))
+    assert NodeSettings(key, "ann", (), (), bytes(8), direct=direct, guesses=guesses).punch == punch

@@ -13,6 +13,7 @@ from ntvl.proto.membership import Membership
 from ntvl.proto.registration import Registration
 from ntvl.proto.status import community_status, peer_status, supernode_status
 from ntvl.wire.address import Address
+from ntvl.wire.control import Nat
 
 PEER_KEYS = [
     "name",
@@ -22,7 +23,10 @@ PEER_KEYS = [
     "path",
     "remote",
     "via",
+    "technique",
+    "nat",
     "rtt_ms",
+    "loss",
     "rx_bytes",
     "tx_bytes",
     "handshake_age_s",
@@ -60,7 +64,10 @@ def test_a_member_that_nobody_talked_to_yet_shows_what_the_supernode_claims() ->
         "path": "none",
         "remote": None,
         "via": None,
+        "technique": None,
+        "nat": None,
         "rtt_ms": None,
+        "loss": None,
         "rx_bytes": 0,
         "tx_bytes": 0,
         "handshake_age_s": None,
@@ -78,6 +85,7 @@ def test_a_direct_peer_shows_its_address_round_trip_and_what_it_certified() -> N
     assert status["addresses"] == ["10.77.0.2/16", net.right.membership.ipv6]
     assert (status["rx_bytes"], status["tx_bytes"]) == (1000, 2000)
     assert status["rtt_ms"] == 10.0
+    assert status["technique"] == "simultaneous-udp"
     assert 2.0 <= status["handshake_age_s"] <= 2.3  # type: ignore[operator]
 
 
@@ -88,6 +96,23 @@ def test_a_relayed_peer_shows_by_which_supernode() -> None:
     net.run(1.0)
     status = shown(net)
     assert (status["path"], status["remote"], status["via"]) == ("relay", None, "supernode-0")
+    assert status["technique"] == "relay"
+
+
+def test_the_nats_of_both_ends_are_shown_the_peers_as_it_told() -> None:
+    net = joined()
+    unknown = dict.fromkeys(("word", "mapping", "filtering", "allocation"))
+    assert shown(net)["nat"] == {"local": unknown, "remote": unknown}
+    net.left.peer.pathfinder.negotiation.remote_nat = Nat("address-dependent", "\x1b[2J", "sequential", 1)
+    assert shown(net)["nat"] == {
+        "local": unknown,
+        "remote": {
+            "word": "sequential",
+            "mapping": "address-dependent",
+            "filtering": "[2J",
+            "allocation": "sequential",
+        },
+    }
 
 
 def test_a_peer_that_said_goodbye_shows_no_path_and_no_round_trip() -> None:
@@ -129,10 +154,11 @@ def test_a_supernode_shows_its_state_and_how_it_sees_us() -> None:
         "state": "connecting",
         "rtt_ms": None,
         "observed": None,
+        "over": None,
     }
     world.run(1.0)
     status = supernode_status(registration)
-    assert list(status) == ["url", "state", "rtt_ms", "observed"]
+    assert list(status) == ["url", "state", "rtt_ms", "observed", "over"]
     assert (status["state"], status["rtt_ms"], status["observed"]) == ("registered", 20.0, "198.51.100.1:4000")
     world.supernodes[0].observed = Address("2001:db8::1", 4000)
     registration.refresh(world.now)

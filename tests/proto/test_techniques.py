@@ -1,6 +1,9 @@
+import itertools
 import re
 
+from ntvl.proto.technique import Facts
 from ntvl.proto.techniques import TECHNIQUES
+from ntvl.wire.control import UNKNOWN_NAT, Nat
 
 
 def test_every_technique_has_a_kebab_case_name_of_its_own() -> None:
@@ -14,4 +17,8 @@ def test_simultaneous_udp_is_tried_first() -> None:
 
 
 def test_no_attempt_lasts_longer_than_half_a_minute() -> None:
-    assert 0 < sum(technique.duration_s for technique in TECHNIQUES) <= 30
+    easy = Nat("endpoint-independent", "address-and-port-dependent", "preserving")
+    hard = Nat("address-and-port-dependent", "address-and-port-dependent", "random")
+    for nats in itertools.product((UNKNOWN_NAT, easy, hard), repeat=2):
+        facts = Facts((), (), 1, *nats)
+        assert 0 < sum(technique.duration_s(facts) for technique in TECHNIQUES) <= 30

@@ -1,7 +1,7 @@
 import pytest
 
 from ntvl.errors import UsageError
-from ntvl.runtime.listen import choose_public, is_wildcard, parse_listen
+from ntvl.runtime.listen import choose_public, is_wildcard, parse_listen, parse_wss
 from ntvl.wire.address import Address
 
 EVERY = (Address("0.0.0.0", 1971), Address("::", 1971))
@@ -71,3 +71,11 @@ def test_addresses_that_anybody_reaches_are_told_apart() -> None:
 
 def test_two_hosts_stand_for_every_address() -> None:
     assert [is_wildcard(host) for host in ("0.0.0.0", "::", "127.0.0.1", "::1")] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("text", ["443", ":443"])
+def test_a_port_for_websockets_is_meant_on_every_address_unless_one_is_named(text: str) -> None:
+    assert parse_wss(text) == (Address("0.0.0.0", 443), Address("::", 443))
+    assert parse_wss("[2001:db8::5]:8443") == (Address("2001:db8::5", 8443),)
+    with pytest.raises(UsageError, match="--wss: 'x:y' has no port"):
+        parse_wss("x:y")

@@ -69,7 +69,7 @@ def test_two_nodes_meet_ping_and_part(tmp_path: Path) -> None:
             check_schema(json.loads(text))
             assert status == 0
             status, text = await ask("status", "--socket", str(alice.socket))
-            assert f"direct  {HUB}:" in text
+            assert f"{HUB}:" in next(line for line in text.splitlines() if "direct  simultaneous-udp" in line)
 
             status, text = await ask("ping", "dave", "--socket", str(alice.socket))
             assert (status, text) == (
@@ -89,9 +89,13 @@ def check_schema(status: dict[str, Any]) -> None:
         "name": str,
         "id": str,
         "version": str,
+        "punch": str,
+        "mapping_lifetime_s": type(None),
+        "keepalive_s": float,
         "uptime_s": float,
     }
     assert list(status["engine"]) == ["name", "offloads"]
+    assert status["port_mapping"] == {"enabled": True, "mapped": [], "outcomes": []}, "there is no gateway here"
     (community,) = status["communities"]
     assert {key: type(value) for key, value in community.items()} == {
         "name": str,
@@ -111,14 +115,17 @@ def check_schema(status: dict[str, Any]) -> None:
         "path": str,
         "remote": str,
         "via": type(peer["via"]),
+        "technique": str,
+        "nat": dict,
         "rtt_ms": float,
+        "loss": float,
         "rx_bytes": int,
         "tx_bytes": int,
         "handshake_age_s": float,
         "attempts": list,
     }
     (supernode,) = status["supernodes"]
-    assert list(supernode) == ["url", "state", "rtt_ms", "observed"]
+    assert list(supernode) == ["url", "state", "rtt_ms", "observed", "over"]
     assert supernode["state"] == "registered"
     assert all(type(count) is int for count in status["drops"].values())
     assert status["faults"] == {}

@@ -11,9 +11,10 @@ from ntvl.errors import UsageError
 from ntvl.identity.community import Community
 from ntvl.identity.keys import NodeKey, format_key
 from ntvl.identity.url import parse_supernode_url
-from ntvl.proto.events import NodeEvent, PingReply
+from ntvl.proto.events import NodeEvent, PingReply, WhyReply
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
+from ntvl.runtime import service
 from ntvl.runtime.device import Device
 from ntvl.runtime.driver import Driver
 from ntvl.runtime.report import Reporter
@@ -29,6 +30,19 @@ class Peers:
     def __init__(self) -> None:
         self.here = True
         self.pinged: list[tuple[str, bytes]] = []
+        self.asked: list[int] = []
+        self.on_asked: dict[int, Callable[[], object]] = {}
+        self.explainer = self
+
+    def ask(self, community: str, key: bytes, now: float) -> int | None:
+        if not self.here:
+            return None
+        self.asked.append(len(self.asked) + 1)
+        self.on_asked.get(len(self.asked), int)()
+        return self.asked[-1]
+
+    def explain(self, community: str, key: bytes, reply: WhyReply | None, now: float) -> dict[str, Any] | None:
+        return {"of": (community, key), "reply": reply} if self.here else None
 
     def status(self, now: float) -> dict[str, Any]:
         peer = {"name": "bob", "id": format_key(BOB), "addresses": ["10.77.0.2/16"], "mac": "", "via": HUB}
@@ -105,6 +119,44 @@ def test_each_ping_says_what_came_of_it() -> None:
     assert rig.node.pinged == [("home", BOB)] * 3
 
 
+def why(rig: Rig, replies_to: int | None, **question: Any) -> list[dict[str, Any]]:
+    """Returns the answers to `why` where the peer's side comes after so many questions, or never."""
+
+    async def run() -> list[dict[str, Any]]:
+        def reply() -> None:
+            rig.service.handle_why(WhyReply(1, None, "unsupported"))
+
+        if replies_to is not None:
+            rig.node.on_asked[replies_to] = lambda: asyncio.get_running_loop().call_soon(reply)
+        return [answer async for answer in rig.service.handlers["why"]({"verb": "why", "peer": "bob", **question})]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("replies_to", [1, 2])
+def test_why_waits_for_the_peers_side_and_asks_again_for_it(monkeypatch: pytest.MonkeyPatch, replies_to: int) -> None:
+    monkeypatch.setattr(service, "WHY_WAITS_S", (0.01, 5.0))
+    rig = Rig()
+    (answer,) = why(rig, replies_to)
+    assert answer == {"of": ("home", BOB), "reply": WhyReply(1, None, "unsupported")}
+    assert len(rig.node.asked) == replies_to
+    rig.service.handle_why(WhyReply(1, None))  # Too late, and so nobody's.
+
+
+def test_why_tells_our_side_alone_where_the_peers_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WHY_WAITS_S", (0.01, 0.01, 0.01))
+    rig = Rig()
+    (answer,) = why(rig, None)
+    assert (answer["reply"], rig.node.asked) == (None, [1, 2, 3])
+    with pytest.raises(UsageError, match="why needs a peer"):
+        why(rig, None, peer=7)
+    with pytest.raises(UsageError, match="No peer is called"):
+        why(rig, None, peer="dave")
+    rig.node.here = False
+    with pytest.raises(UsageError, match="has left meanwhile"):
+        why(rig, None)
+
+
 def test_a_peer_that_left_is_told_and_asked_again() -> None:
     rig = Rig()
     rig.node.here = False
@@ -152,11 +204,11 @@ def test_the_status_of_a_real_node_has_the_documented_keys_in_order() -> None:
     config = CommunityConfig("home", None, "auto", "", "10.77.0.0/16", "ntvl0", 1360)
     device = Device(config, Reporter(as_json=True))
     device.opened("ntvl0", ("csum", "tso4"))
-    service = NodeService(node, cast(Driver[NodeEvent], Call()), cast(Engine, NoEngine()), [device])
-    status = service.status()
-    assert list(status) == ["node", "engine", "communities", "supernodes", "drops", "faults"]
-    assert list(status["node"]) == ["name", "id", "version", "uptime_s"]
+    served = NodeService(node, cast(Driver[NodeEvent], Call()), cast(Engine, NoEngine()), [device])
+    status = served.status()
+    assert list(status) == ["node", "engine", "port_mapping", "communities", "supernodes", "drops", "faults"]
+    assert list(status["node"]) == ["name", "id", "version", "punch", "mapping_lifetime_s", "keepalive_s", "uptime_s"]
     assert status["engine"] == {"name": "none", "offloads": ["csum", "tso4"]}
     (community,) = status["communities"]
     assert list(community) == ["name", "id", "device", "mac", "addresses", "mtu", "peers"]
-    assert list(status["supernodes"][0]) == ["url", "state", "rtt_ms", "observed"]
+    assert list(status["supernodes"][0]) == ["url", "state", "rtt_ms", "observed", "over"]

@@ -131,7 +131,7 @@ def sentence(done: Any) -> str:
 @awaited
 async def test_it_serves_stun_keys_handshakes_and_registrations_on_one_port(tmp_path: Path) -> None:
     async with run_supernode(tmp_path / "state") as (program, ready):
-        assert [parse_supernode_url(url) for url in ready["urls"]] == [
+        assert [parse_supernode_url(url)[:3] for url in ready["urls"]] == [
             ("127.0.0.1", ready["port"], parse_key(ready["key"]))
         ]
         with Caller(ready) as ann, Caller(ready, "bob") as bob:

@@ -108,5 +108,6 @@ def test_with_json_ready_is_one_object_with_every_url() -> None:
         "pid": os.getpid(),
         "state": "/s",
         "socket": "/s/sock",
+        "wss": 0,
     }
     assert last == {"event": "stopped", "time": 0.0}

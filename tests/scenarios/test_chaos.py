@@ -94,7 +94,7 @@ def test_after_any_trouble_all_talk_and_on_the_best_path(seed: int) -> None:
 
     def settled() -> bool:
         return all(
-            net.is_direct(a, b) == direct_path_possible(KINDS[chaos.kinds[a]], KINDS[chaos.kinds[b]])
+            net.is_direct(a, b) == direct_path_possible(KINDS[chaos.kinds[a]], KINDS[chaos.kinds[b]], techniques="all")
             for a, b in permutations(nodes, 2)
         )
 

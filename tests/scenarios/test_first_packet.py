@@ -55,5 +55,7 @@ def test_members_who_never_talk_cost_each_other_nothing() -> None:
     a.host.capture = []
     net.run(60.0)
     assert {c.source.host for c in a.host.capture if not c.outgoing} == {net.supernodes[0].host.addresses[0]}
-    assert len(a.host.capture) <= 2 * 4
+    main = [c for c in a.host.capture if a.host.ports[0] in (c.source.port, c.destination.port)]
+    assert len(main) <= 2 * 5
+    assert len(a.host.capture) - len(main) <= 16, "to learn how long its NAT remembers"
     assert net.path(a, b).path == "none"

@@ -5,7 +5,7 @@ run.
 import pytest
 from tests.sim.probe import Probe, Reflector, address_of
 
-from ntvl.nat import KINDS, Filtering, NatBehaviour
+from ntvl.nat import KINDS, Filtering, NatBehaviour, Passage
 from ntvl.sim.packet import Link
 from ntvl.sim.world import SimulationError, World
 from ntvl.wire.address import Address
@@ -221,3 +221,15 @@ def test_what_does_not_happen_in_time_is_said_with_the_seed() -> None:
     with pytest.raises(SimulationError, match=r"nothing awaited.*4711"):
         world.run_until(lambda: False, 5.0, "nothing awaited")
     assert world.now == 5.0
+
+
+@pytest.mark.parametrize("passes", [Passage.NO_UDP, Passage.TCP_443, Passage.NOTHING])
+def test_a_box_that_lets_no_udp_out_drops_and_counts_it(passes: Passage) -> None:
+    world = World(seed=1)
+    site = world.site([NatBehaviour(passes=passes)])
+    server, inside = world.host("server", port=1971), world.host("inside", site)
+    inside.send(b"hello", Address(server.addresses[0], 1971))
+    world.run(1.0)
+    assert server.received == 0
+    assert server.drops == {}
+    assert site.routers[0].drops == {"blocked": 1}

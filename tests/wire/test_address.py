@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntvl.errors import PeerError
-from ntvl.wire.address import Address, is_usable_target, parse_address
+from ntvl.wire.address import Address, find_addresses, is_public, is_usable_target, parse_address
 
 ports = st.integers(1, 65535)
 
@@ -74,15 +74,64 @@ def test_what_is_no_literal_endpoint_is_refused(host: str, port: int) -> None:
         "::",
         "224.0.0.251",
         "ff02::fb",
+        "0.1.2.3",
+        "240.0.0.1",
         "255.255.255.255",
         "169.254.1.1",
         "fe80::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::127.0.0.1",
+        "64:ff9b::255.255.255.255",
+        "2002:7f00:1::1",
+        "2002:e000:fb::1",
     ],
 )
 def test_a_peer_cannot_aim_a_node_at_itself_or_its_neighbours(host: str) -> None:
     assert not is_usable_target(parse_address(host, 1971))
 
 
-@pytest.mark.parametrize("host", ["192.168.1.7", "10.0.0.1", "100.64.3.4", "203.0.113.5", "2001:db8::5", "fd00::5"])
+@pytest.mark.parametrize(
+    "host", ["192.168.1.7", "10.0.0.1", "100.64.3.4", "203.0.113.5", "2001:db8::5", "fd00::5", "64:ff9b::8.8.8.8"]
+)
 def test_private_and_public_addresses_are_targets(host: str) -> None:
     assert is_usable_target(parse_address(host, 1971))
+
+
+def test_an_ipv4_address_inside_an_ipv6_one_is_found() -> None:
+    for host in ("::10.77.1.2", "::ffff:10.77.1.2", "64:ff9b::10.77.1.2", "2002:a4d:102:9::1"):
+        assert str(find_addresses(host)[1]) == "10.77.1.2"
+    for host in ("10.77.1.2", "2001:db8::a4d:102"):
+        assert [str(ip) for ip in find_addresses(host)] == [host]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "10.1.2.3",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.1.1",
+        "172.16.0.1",
+        "192.0.0.1",
+        "192.168.0.1",
+        "224.0.0.1",
+        "239.255.255.250",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:10.0.0.1",
+        "fc00::1",
+        "fe80::1",
+        "ff0e::1",
+    ],
+)
+def test_addresses_with_a_special_purpose_are_not_public(host: str) -> None:
+    assert not is_public(host)
+
+
+@pytest.mark.parametrize("host", ["9.9.9.9", "198.18.0.1", "203.0.113.7", "2001:db8::7", "2a00::1", "::ffff:9.9.9.9"])
+def test_addresses_of_the_internet_and_of_laboratories_are_public(host: str) -> None:
+    assert is_public(host)

@@ -30,6 +30,8 @@ MESSAGES: tuple[type[msgspec.Struct], ...] = typing.get_args(Message)
 def values(type_: inspect.Type) -> st.SearchStrategy[object]:
     """Draws values that `type_` allows, short where it allows long ones, so that most messages fit a datagram."""
     match type_:
+        case inspect.BoolType():
+            return st.booleans()
         case inspect.IntType(ge=low, le=high):
             return st.integers(-(2**63) if low is None else low, 2**63 - 1 if high is None else high)
         case inspect.FloatType(ge=low, le=high):

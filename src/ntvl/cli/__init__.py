@@ -1,6 +1,7 @@
 """The command `ntvl`: one file per verb, loaded only when that verb is asked for.
 
-A verb NAME is a function NAME in the module ntvl.cli.NAME, with typer annotations and its help text as docstring. Here
+A verb NAME is a function NAME in the module ntvl.cli.NAME, with typer annotations and its help text as docstring; one
+that has verbs of its own is a `typer.Typer` of that name. Here
 is the list of verbs with one line each, so that `ntvl --help` answers without loading any. What goes wrong by our
 caller's doing arrives as `UsageError` and leaves as one line and exit status 1; a wrong flag exits with 2, Ctrl-C with
 130.
@@ -25,7 +26,9 @@ VERBS: Final[dict[str, str]] = {
     "supernode": "Run a directory and relay that nodes meet at.",
     "status": "Show what the node on this machine is doing.",
     "ping": "Measure the way to a peer, and say which way it is.",
+    "why": "Say why a peer is reached as it is, and what to do about it.",
     "netcheck": "Find out what the NATs here do, and what they allow.",
+    "lab": "Networks with NATs on this one machine, to try things in.",
 }
 """Every verb with its one line for `ntvl --help`, in the order shown."""
 
@@ -55,7 +58,11 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     completing = "_NTVL_COMPLETE" in os.environ
     for verb, line in VERBS.items():
         if verb == asked or completing:
-            app.command(verb, short_help=line)(_load(verb))
+            loaded = _load(verb)
+            if isinstance(loaded, typer.Typer):
+                app.add_typer(loaded, name=verb, short_help=line)
+            else:
+                app.command(verb, short_help=line)(loaded)
         else:
             app.command(verb, help=line)(_placeholder)
     return app
@@ -68,9 +75,9 @@ def _sentence(text: str) -> str:
     return capital if capital.endswith((".", "?", "!")) else f"{capital}."
 
 
-def _load(verb: str) -> Callable[..., Any]:
-    function: Callable[..., Any] = getattr(importlib.import_module(f"ntvl.cli.{verb}"), verb)
-    return function
+def _load(verb: str) -> Callable[..., Any] | typer.Typer:
+    loaded: Callable[..., Any] | typer.Typer = getattr(importlib.import_module(f"ntvl.cli.{verb}"), verb)
+    return loaded
 
 
 def _placeholder() -> None:

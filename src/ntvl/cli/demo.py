@@ -44,7 +44,7 @@ def demo(
     """Show everything on this one machine: NATs, nodes, direct paths.
 
     Builds a small Internet out of network namespaces: a public supernode, a home behind one router, a home behind two,
-    and an office whose router picks ports at random. Nothing outside these namespaces changes.
+    and two offices whose routers pick ports at random. Nothing outside these namespaces changes.
     """
     screen = Screen(quiet=as_json)
     if remove:

@@ -21,6 +21,7 @@ from ntvl.nat import KINDS, Filtering, Mapping, PortAllocation, direct_path_poss
 from ntvl.proto.nat_report import NOTES, NatReport, Pooling
 from ntvl.runtime.lines import printable
 from ntvl.runtime.netcheck import Netcheck, parse_servers, run_netcheck
+from ntvl.runtime.stream_check import WORKS
 
 __all__ = ["OTHERS", "build_view", "describe", "judge", "netcheck"]
 
@@ -100,14 +101,21 @@ def describe(found: Netcheck) -> dict[str, Any]:
         ],
         "unresolved": {server.name: server.problem for server in found.servers if server.problem},
         "proxies": found.proxies,
+        "port_mapping": {each.gateway: list(each.protocols) for each in found.gateways},
+        "streams": found.streams,
     }
 
 
 def judge(report: NatReport, kind: str) -> str:
     """Returns whether a direct path to a kind of NAT is possible: "direct", "relay", or "unknown" with this report."""
+    allocations = (PortAllocation.SEQUENTIAL, PortAllocation.RANDOM) if not report.allocation else (report.allocation,)
     verdicts = {
-        direct_path_possible(replace(report, mappings=(mapping,), filterings=(filtering,)).chain(), KINDS[kind])
-        for mapping, filtering in itertools.product(report.mappings, report.filterings)
+        direct_path_possible(
+            replace(report, mappings=(mapping,), filterings=(filtering,), allocation=allocation).chain(),
+            KINDS[kind],
+            techniques="all",
+        )
+        for mapping, filtering, allocation in itertools.product(report.mappings, report.filterings, allocations)
     }
     return "unknown" if len(verdicts) > 1 else "direct" if verdicts == {True} else "relay"
 
@@ -115,17 +123,21 @@ def judge(report: NatReport, kind: str) -> str:
 def build_view(found: Netcheck) -> RenderableType:
     """Returns what a person reads, fit for 80 columns."""
     report = found.report
-    parts: list[RenderableType] = [Text(_head(report), style="bold"), "", _facts(found)]
+    parts: list[RenderableType] = [Text(_head(report, found.streams), style="bold"), "", _facts(found)]
     if report.udp and report.translated is not None:
         parts += ["", Text("a direct path to a peer behind", style="bold"), _prospects(report)]
     parts += ["", Text("servers", style="bold"), _servers(found)]
+    if found.streams:
+        parts += ["", Text("supernodes without UDP", style="bold"), _streams(found)]
     if report.notes:
         parts += ["", Text("what could not be found out, or not for sure", style="bold")]
         parts += [_item(NOTES[code]) for code in report.notes]
     return Group(*parts)
 
 
-def _head(report: NatReport) -> str:
+def _head(report: NatReport, streams: dict[str, dict[str, str]]) -> str:
+    if not report.udp and any(WORKS in ways.values() for ways in streams.values()):
+        return "UDP is blocked here; supernodes are reached over TCP all the same."
     if not report.udp:
         return "UDP does not work here: no server answers."
     if report.translated is None:
@@ -153,11 +165,20 @@ def _facts(found: Netcheck) -> RenderableType:
             table.add_row("addresses", _pooling(report))
             table.add_row("hairpinning", {True: "yes", False: "no", None: "unknown"}[report.hairpin])
     table.add_row("IPv6", _ipv6(report))
+    table.add_row("port mapping", _port_mapping(found))
     proxies = [f"{name}={printable(value)}" for name, value in found.proxies.items()]
     table.add_row("HTTP proxy", ", ".join(proxies) or "none in the environment")
     if report.udp:
         table.add_row("confidence", str(report.confidence))
     return Padding(table, _INDENT)
+
+
+def _port_mapping(found: Netcheck) -> str:
+    words = [
+        f"{', '.join(each.protocols) or 'neither PCP nor NAT-PMP nor UPnP'} at {each.gateway}"
+        for each in found.gateways
+    ]
+    return "; ".join(words) or "no gateway to ask"
 
 
 def _possible(facts: Iterable[Mapping] | Iterable[Filtering], words: dict[Any, str]) -> str:
@@ -218,6 +239,21 @@ def _servers(found: Netcheck) -> RenderableType:
     for named in found.servers:
         if named.problem:
             table.add_row(printable(named.name), "-", f"not resolved: {printable(named.problem)}")
+    return Padding(table, _INDENT)
+
+
+def _streams(found: Netcheck) -> RenderableType:
+    urls = {server.name: server.url for server in found.servers}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, ways in found.streams.items():
+        url = urls.get(name)
+        for kind, words in ways.items():
+            port = "" if url is None else f" {url.port if kind == 'tcp' else url.wss}"
+            label = {"tcp": f"TCP{port}", "wss": f"TLS{port}", "proxy": "HTTP proxy"}[kind]
+            table.add_row(printable(name), label, Text(printable(words), style="green" if words == WORKS else "yellow"))
     return Padding(table, _INDENT)
 
 

@@ -88,6 +88,15 @@ def node(
             metavar="UDP_PORT", help="Port for everything. [NTVL_PORT] \\[default: any free one]", rich_help_panel=_NODE
         ),
     ] = None,
+    punch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|known|off",
+            help="Which direct paths to try: all techniques, those that send to known addresses only, or none, with "
+            "every peer by relay. \\[default: all]",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -106,13 +115,28 @@ def node(
             rich_help_panel=_NODE,
         ),
     ] = None,
+    no_port_mapping: Annotated[
+        bool,
+        typer.Option(
+            "--no-port-mapping",
+            help="Do not ask the router for a port by PCP, NAT-PMP or UPnP.",
+            rich_help_panel=_NODE,
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
 ) -> None:
     """Join communities: one Ethernet with their other members, until Ctrl-C.
 
     The node needs root, or the capability NET_ADMIN, for its network device.
     """
-    for flag, value in {"--community": community, "--address": address, "--subnet": subnet, "--device": device}.items():
+    named = {
+        "--community": community,
+        "--address": address,
+        "--subnet": subnet,
+        "--device": device,
+        "--punch": punch,
+    }
+    for flag, value in named.items():
         _check_value(flag, value)
     for url in supernode or ():
         _check_value("--supernode", url)
@@ -131,8 +155,10 @@ def node(
         mtu=mtu,
         name=name,
         port=port,
+        punch=punch,
         state=state,
         socket=socket,
+        port_mapping=False if no_port_mapping else None,
     )
     settings = load_config(flags, os.environ)
     from ntvl.runtime.node import run_node  # takes its time; a wrong flag should not

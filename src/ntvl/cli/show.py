@@ -19,6 +19,7 @@ __all__ = [
     "format_bytes",
     "format_milliseconds",
     "format_span",
+    "path_maker",
     "path_place",
     "path_style",
     "socket_path",
@@ -100,6 +101,11 @@ def path_place(peer: dict[str, Any]) -> str:
     """Returns where a path leads: the peer's address, the relay's, or nothing."""
     where = peer.get("remote") if peer["path"] == "direct" else peer.get("via")
     return supernode_label(printable(where)) if where else ""
+
+
+def path_maker(peer: dict[str, Any]) -> str:
+    """Returns what makes a path: the technique of a direct one, the supernode of a relayed one, or nothing."""
+    return path_place(peer) if peer.get("via") else peer.get("technique") or ""
 
 
 def path_style(path: str) -> str:

@@ -17,7 +17,7 @@ from ntvl.cli.show import (
     format_bytes,
     format_milliseconds,
     format_span,
-    path_place,
+    path_maker,
     path_style,
     socket_path,
 )
@@ -28,10 +28,14 @@ from ntvl.runtime.report import supernode_label
 
 __all__ = ["build_view", "read_status", "status"]
 
-_PEER_COLUMNS = ("peer", "key", "address", "path", "at", "round trip", "received", "sent", "handshake")
-_DISPENSABLE = ("handshake", "sent", "received", "key")
+_PEER_COLUMNS = ("peer", "key", "address", "path", "by", "NAT", "at", "round trip", "received", "sent", "handshake")
+_DISPENSABLE = ("handshake", "sent", "received", "key", "at")
 """What is left out, in this order, where a terminal is too narrow for a table; `--json` has it all."""
 _ENDLESS = Console(width=1 << 16, highlight=False, markup=False, emoji=False)
+_PUNCH = {
+    "off": "--punch off: every peer is reached by relay",
+    "known": "--punch known: no port is predicted or guessed",
+}
 _STATE_STYLES = {"registered": "green", "unreachable": "red", "refused": "red"}
 
 
@@ -67,7 +71,10 @@ def build_view(found: dict[str, Any], width: int) -> RenderableType:
     """Returns a status, a node's or a supernode's, as a person likes to read it on a terminal of `width` columns."""
     if "supernode" in found:
         return Group(*_supernode_parts(found), *_troubles(found))
-    parts: list[RenderableType] = [_head(found)]
+    parts: list[RenderableType] = [_head(found), _port_mapping(found["port_mapping"])]
+    punch = _PUNCH.get(found["node"]["punch"])
+    if punch is not None:
+        parts.append(Text(punch, style="yellow"))
     for community in found["communities"]:
         parts += ["", _community_head(community), _peers(community["peers"], width)]
     parts += ["", Text("supernodes", style="bold"), _supernodes(found["supernodes"])]
@@ -125,6 +132,18 @@ def _head(found: dict[str, Any]) -> Text:
     )
 
 
+def _port_mapping(shown: dict[str, Any]) -> Text:
+    """Returns one line: where the port is mapped and by what, or in short why it is not."""
+    if not shown["enabled"]:
+        return Text("port mapping off", style="dim")
+    outcomes = shown["outcomes"]
+    if shown["mapped"]:
+        by = ", ".join(f"{o['protocol']} at {o['gateway']}" for o in outcomes if o["state"] == "mapped")
+        return Text(f"port mapped at {', '.join(shown['mapped'])} by {printable(by)}", style="green")
+    fares = ", ".join(f"{o['protocol']} {o['state']}" for o in outcomes) or "no gateway"
+    return Text(f"port not mapped: {printable(fares)}", style="dim")
+
+
 def _community_head(community: dict[str, Any]) -> Text:
     addresses = ", ".join(community["addresses"]) or "no address yet"
     return Text.assemble(
@@ -138,7 +157,7 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for column in columns:
         justify: JustifyMethod = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=column not in ("at", "reason"), overflow="fold")
+        table.add_column(column, justify=justify, no_wrap=column not in ("at", "by", "reason"), overflow="fold")
     return table
 
 
@@ -165,7 +184,9 @@ def _peer_table(peers: list[dict[str, Any]], columns: list[str]) -> Table:
             "key": peer["id"][:8],
             "address": _first_address(peer),
             "path": Text(peer["path"], style=path_style(peer["path"])),
-            "at": path_place(peer) or "-",
+            "by": printable(path_maker(peer)) or "-",
+            "NAT": _nat_word(peer),
+            "at": peer["remote"] or "-",
             "round trip": format_milliseconds(peer["rtt_ms"]),
             "received": format_bytes(peer["rx_bytes"]),
             "sent": format_bytes(peer["tx_bytes"]),
@@ -175,16 +196,22 @@ def _peer_table(peers: list[dict[str, Any]], columns: list[str]) -> Table:
     return table
 
 
+def _nat_word(peer: dict[str, Any]) -> str:
+    nat = peer.get("nat")
+    return (nat["remote"]["word"] if nat else None) or "-"
+
+
 def _first_address(entry: dict[str, Any]) -> str:
     return next((printable(address).partition("/")[0] for address in entry["addresses"]), "-")
 
 
 def _supernodes(supernodes: list[dict[str, Any]]) -> Table:
-    table = _table("address", "state", "round trip", "sees us at", right=("round trip",))
+    table = _table("address", "state", "over", "round trip", "sees us at", right=("round trip",))
     for supernode in supernodes:
         table.add_row(
             supernode_label(supernode["url"]),
             Text(supernode["state"], style=_STATE_STYLES.get(supernode["state"], "yellow")),
+            supernode.get("over") or "-",
             format_milliseconds(supernode["rtt_ms"]),
             supernode["observed"] or "-",
         )

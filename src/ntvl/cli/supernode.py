@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ntvl.config import DEFAULT_STATE
-from ntvl.runtime.listen import parse_listen
+from ntvl.errors import UsageError
+from ntvl.runtime.listen import parse_listen, parse_wss
 
 __all__ = ["supernode"]
 
@@ -16,7 +17,7 @@ def supernode(
         list[str] | None,
         typer.Option(
             metavar="ADDR:PORT",
-            help="Where to listen, for UDP: ADDR:PORT, or :PORT for every address. May be repeated for several "
+            help="Where to listen, for UDP and TCP: ADDR:PORT, or :PORT for every address. May be repeated for several "
             "addresses at one port. \\[default: 0.0.0.0:1971 and [::]:1971]",
         ),
     ] = None,
@@ -29,6 +30,20 @@ def supernode(
             help="Where the key and the leases are kept.",
         ),
     ] = DEFAULT_STATE,
+    wss: Annotated[
+        str,
+        typer.Option(
+            metavar="[ADDR:]PORT",
+            help="Also take WebSockets over TLS there, for networks that pass nothing else; nodes try port 443.",
+        ),
+    ] = "",
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For --wss: a PEM certificate. \\[default: a new self-signed one]"),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For --wss: the PEM key of the certificate.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
 ) -> None:
     """Run a directory and relay that nodes meet at, until Ctrl-C.
@@ -37,6 +52,11 @@ def supernode(
     what it relays, and holds nothing but who is where and who leases which address.
     """
     addresses = parse_listen(listen or ())
-    from ntvl.runtime.supernode import run_supernode  # takes its time; a wrong flag should not
+    if (certificate is None) != (certificate_key is None):
+        raise UsageError("--certificate and --certificate-key go together; name both, or neither for a new one.")
+    if certificate is not None and not wss:
+        raise UsageError("--certificate is for --wss, which names the port; add --wss 443.")
+    places = parse_wss(wss) if wss else ()
+    from ntvl.runtime.supernode import Wss, run_supernode  # takes its time; a wrong flag should not
 
-    run_supernode(addresses, state, as_json=as_json)
+    run_supernode(addresses, state, wss=Wss(places, certificate, certificate_key) if places else None, as_json=as_json)

@@ -223,6 +223,10 @@ class Forwarder:
         """Returns whether part of a super-frame waits for the rest, for a time that `poll_timeout` tells."""
         return self._inbound.is_joining
 
+    def report(self, event: Event) -> None:
+        """Adds the driver's answer to a command to the events."""
+        self._hub.reporter.report(event)
+
     def poll_event(self) -> Event | None:
         """Returns the next event, or None."""
         return self._hub.reporter.poll()

@@ -41,6 +41,7 @@ __all__ = [
     "SendDatagram",
     "SetAddresses",
     "SetPath",
+    "SocketOpened",
     "Target",
     "UnknownSender",
     "Wanted",
@@ -172,8 +173,9 @@ class SetAddresses(_Struct, frozen=True, tag=11):
 class OpenSocket(_Struct, frozen=True, tag=12):
     """Binds a UDP socket of its own to a port of the kernel's choice, for paths that the main port cannot take.
 
-    `socket` is the number that targets name, 1..65535; `family` 4 or 6. What comes there is treated as what comes at
-    the main port. Where the system has no more sockets, what is sent there is counted as "send-failed".
+    `socket` is the number that targets name, 1..65535; `family` 4 or 6; answered by `SocketOpened`. What comes there
+    is treated as what comes at the main port. Where the system has no more sockets, what is
+    sent there is counted as "send-failed".
     """
 
     socket: int
@@ -299,7 +301,14 @@ class Counters(_Struct, frozen=True, tag=7):
     """Bytes relayed for each relay id that sent any, since its registration."""
 
 
-Event = ControlDatagram | DeviceOpened | DeviceClosed | Wanted | Activity | UnknownSender | Counters
+class SocketOpened(_Struct, frozen=True, tag=8):
+    """Says that a socket that `OpenSocket` asked for is there, and on which local port."""
+
+    socket: int
+    port: int
+
+
+Event = ControlDatagram | DeviceOpened | DeviceClosed | Wanted | Activity | UnknownSender | Counters | SocketOpened
 
 
 class DataPlane(Protocol):

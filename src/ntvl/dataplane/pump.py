@@ -21,6 +21,7 @@ from ntvl.dataplane.interface import (
     OpenDevice,
     OpenSocket,
     SendDatagram,
+    SocketOpened,
 )
 from ntvl.dataplane.mover import Mover
 from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
@@ -175,6 +176,7 @@ class Pump:
         self._sockets.append(sock)
         self._mover.add_socket(command.socket, sock)
         self._add(sock, partial(self._mover.read_udp, sock, number=command.socket))
+        self._forwarder.report(SocketOpened(command.socket, sock.getsockname()[1]))
 
     def _close_socket(self, number: int) -> None:
         sock = self._others.pop(number, None)

@@ -1,4 +1,7 @@
-"""A supernode as people write it: `ntvl://KEY@HOST:PORT`, or `HOST[:PORT]`, whose key is pinned at first use."""
+"""A supernode as people write it: `ntvl://KEY@HOST:PORT`, or `HOST[:PORT]`, whose key is pinned at first use.
+
+`?wss=PORT` after it names the port at which it takes WebSockets over TLS, where that is not 443.
+"""
 
 import ipaddress
 import re
@@ -7,25 +10,31 @@ from typing import Final, NamedTuple
 from ntvl.errors import UsageError
 from ntvl.identity.keys import format_key, parse_key
 
-__all__ = ["PORT_DEFAULT", "SupernodeUrl", "parse_supernode_url"]
+__all__ = ["PORT_DEFAULT", "WSS_PORT_DEFAULT", "SupernodeUrl", "parse_supernode_url"]
 
 PORT_DEFAULT: Final = 1971
+WSS_PORT_DEFAULT: Final = 443
 _SCHEME: Final = "ntvl://"
 _FORMS: Final = "write ntvl://KEY@HOST:PORT as `ntvl supernode` prints it, or HOST or HOST:PORT"
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
 class SupernodeUrl(NamedTuple):
-    """Is a supernode's address and key: `host` a name or a literal without brackets, `key` None until it is learned."""
+    """Is a supernode's address and key: `host` a name or a literal without brackets, `key` None until it is learned.
+
+    `port` is for UDP and TCP, `wss` for WebSockets over TLS.
+    """
 
     host: str
     port: int
     key: bytes | None
+    wss: int = WSS_PORT_DEFAULT
 
     def __str__(self) -> str:
         user = f"{format_key(self.key)}@" if self.key is not None else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{_SCHEME}{user}{host}:{self.port}"
+        wss = "" if self.wss == WSS_PORT_DEFAULT else f"?wss={self.wss}"
+        return f"{_SCHEME}{user}{host}:{self.port}{wss}"
 
 
 def parse_supernode_url(text: str) -> SupernodeUrl:
@@ -33,19 +42,26 @@ def parse_supernode_url(text: str) -> SupernodeUrl:
 
     Args:
         text: `ntvl://KEY@HOST:PORT`, with or without key and port; `HOST`, `HOST:PORT`, `[IPV6]:PORT` or a bare IPv6
-            literal.
+            literal; `?wss=PORT` after any of these.
     Raises:
         UsageError: one sentence that says what is wrong and what to write.
     """
-    rest = text.strip()
+    rest, question, query = text.strip().partition("?")
     if rest[: len(_SCHEME)].lower() == _SCHEME:
         rest = rest[len(_SCHEME) :].removesuffix("/")
     elif "://" in rest:
         raise UsageError(f"{_shown(text)} starts with another scheme than ntvl://; {_FORMS}.")
     user, at, rest = rest.rpartition("@")
     key = parse_key(user) if at else None
-    host, port = _split_port(text, rest)
-    return SupernodeUrl(_parse_host(text, host), port, key)
+    host, port = _split_port(text, rest.removesuffix("/") if question else rest)
+    return SupernodeUrl(_parse_host(text, host), port, key, _parse_query(text, query) if question else WSS_PORT_DEFAULT)
+
+
+def _parse_query(text: str, query: str) -> int:
+    name, _, port = query.partition("=")
+    if name != "wss":
+        raise UsageError(f"{_shown(text)} has {query[:40]!r} after its question mark, where only wss=PORT may stand.")
+    return _parse_port(text, port)
 
 
 def _split_port(text: str, rest: str) -> tuple[str, int]:

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -48,6 +48,7 @@ class Member:
 
     Args:
         arguments: further arguments of `ntvl node`.
+        environment: more variables.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Member:
         secret_file: Path,
         arguments: Sequence[str] = (),
         device: str = "ntvl0",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.stage = stage
         self.machine = machine
@@ -70,6 +72,7 @@ class Member:
         argv += ["--secret-file", str(secret_file), "--device", device]
         argv += ["--state", str(self.state), "--socket", str(self.socket), *arguments]
         self._argv = argv
+        self._environment = environment
         self.program = self._start()
 
     def restart(self) -> None:
@@ -77,7 +80,7 @@ class Member:
         self.program = self._start()
 
     def _start(self) -> Program:
-        return self.stage.start(self.machine, self._argv, name=f"node on {self.machine}")
+        return self.stage.start(self.machine, self._argv, name=f"node on {self.machine}", environment=self._environment)
 
     @property
     def address(self) -> str:

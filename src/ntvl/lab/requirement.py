@@ -11,7 +11,7 @@ from ntvl.lab.program import build_environment
 
 __all__ = ["check_programs", "check_rights", "check_tun"]
 
-_PACKAGES: Final = {"ip": "iproute2", "nft": "nftables"}
+_PACKAGES: Final = {"ip": "iproute2", "nft": "nftables", "miniupnpd": "miniupnpd-nftables"}
 _CAP_NET_ADMIN: Final = 12
 _CAP_SYS_ADMIN: Final = 21
 _TUN: Final = Path("/dev/net/tun")

@@ -14,13 +14,14 @@ it accepted, connection tracking would keep it as a flow from there to the route
 place, a moment later, would find its port taken and leave from another one. Two such routers cannot be crossed by
 firing at the same moment, which is what home routers let through.
 
-Only UDP is treated so; other protocols are masqueraded as any router does. IPv6 is filtered and never translated.
+Only UDP is treated so; other protocols are masqueraded as any router does. IPv6 is filtered and never translated. What
+a router does not let out (`Passage`) is dropped where it is forwarded, in both families.
 """
 
 from typing import Final
 
 from ntvl.errors import UsageError
-from ntvl.nat import Filtering, Mapping, NatBehaviour, PortAllocation
+from ntvl.nat import Filtering, Mapping, NatBehaviour, Passage, PortAllocation
 
 __all__ = ["BLOCK_FIRST_PORT", "SEQUENTIAL_FIRST_PORT", "build_ruleset", "build_sysctls"]
 
@@ -33,6 +34,13 @@ SEQUENTIAL_FIRST_PORT: Final = 20000
 _SEQUENTIAL_PORTS: Final = 4000
 _UNREPLIED_S: Final = 30
 """Lifetime of a flow that was never answered, at most (the kernel's own default)."""
+
+_BLOCKED: Final = {
+    Passage.ALL: "",
+    Passage.NO_UDP: '    iifname "lan" meta l4proto udp drop\n',
+    Passage.TCP_443: '    iifname "lan" tcp dport != 443 drop\n    iifname "lan" meta l4proto != tcp drop\n',
+    Passage.NOTHING: '    iifname "lan" drop\n',
+}
 
 _TABLE: Final = """\
 flush ruleset
@@ -47,7 +55,7 @@ table inet router {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
-    iifname "lan" accept
+{blocked}    iifname "lan" accept
     ct status dnat accept
   }}
 {postrouting}{remember}\
@@ -64,11 +72,13 @@ def build_ruleset(nat: NatBehaviour, wan: str) -> str:
         UsageError: a behaviour that these rules cannot give; the message says which.
     """
     _check(nat)
+    blocked = _BLOCKED[nat.passes]
     if not nat.translates or not wan:
-        return _TABLE.format(sets="", prerouting="", postrouting="", remember="")
+        return _TABLE.format(blocked=blocked, sets="", prerouting="", postrouting="", remember="")
     remembers = nat.hairpin or nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
     by_address = nat.filtering is Filtering.ADDRESS_DEPENDENT
     return _TABLE.format(
+        blocked=blocked,
         sets=_sets(nat, by_address) if remembers else "",
         prerouting=_prerouting(nat, wan) if remembers else "",
         postrouting=_postrouting(nat, wan),

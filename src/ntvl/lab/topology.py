@@ -13,14 +13,25 @@ outsides of routers from 101 (from 5 in prefixes longer than /24). An IPv6 addre
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ntvl.errors import UsageError
 from ntvl.nat import Chain, NatBehaviour
 
-__all__ = ["FABRIC", "INTERNET", "Host", "Interface", "Network", "Route", "Router", "Topology", "build_sites"]
+__all__ = [
+    "FABRIC",
+    "INTERNET",
+    "Host",
+    "Interface",
+    "Network",
+    "Route",
+    "Router",
+    "SiteBuilder",
+    "Topology",
+    "build_sites",
+]
 
 FABRIC: Final = "fabric"
 """The namespace with the bridges; no machine may have this name."""
@@ -232,14 +243,77 @@ class Topology:
         return _FIRST_HOST + hosts.index(machine) if machine in hosts else _ROUTER_INSIDE
 
 
+class SiteBuilder:
+    """Puts sites onto an Internet, one after another.
+
+    A site's routers are NAME-router, NAME-router-2 ... from its host outwards; networks inside are NAME-lan, NAME-lan-2
+    ... and have private prefixes wherever a box further out translates. At most 16 public LANs (behind firewalls) fit.
+
+    Args:
+        internet: the public network.
+        hosts: those that are there already.
+        same_lan: whether all private LANs have the same prefix, as homes have.
+    """
+
+    def __init__(self, internet: Network, hosts: Sequence[Host] = (), *, same_lan: bool = False) -> None:
+        self.networks = [internet]
+        self.hosts = list(hosts)
+        self.routers: list[Router] = []
+        self._internet = internet
+        self._same_lan = same_lan
+        self._sites = 0
+        self._public_lans = 0
+
+    def add(
+        self,
+        site: str,
+        chain: Chain,
+        *,
+        outside: str = "",
+        behind_nat: bool = False,
+        ipv4: bool = True,
+        ipv6: bool = False,
+    ) -> str:
+        """Adds the boxes of a site; returns the name of the network inside, where its hosts belong.
+
+        Args:
+            chain: its boxes, innermost first.
+            outside: the network that the outermost is attached to, if not the Internet.
+            behind_nat: whether a box outside of these translates.
+            ipv4, ipv6: the families inside.
+        """
+        self._sites += 1
+        outermost = outside or self._internet.name
+        for level, nat in enumerate(chain):
+            suffix = f"-{level + 1}" if level else ""
+            prefix = ""
+            if ipv4 and (behind_nat or any(box.translates for box in chain[level:])):
+                number = 1 if self._same_lan else self._sites
+                prefix = f"10.{self._sites}.{level}.0/24" if level else f"192.168.{number}.0/24"
+            elif ipv4:
+                prefix = f"198.51.100.{16 * self._public_lans}/28"
+                self._public_lans += 1
+            prefix6 = f"2001:db8:{self._sites}:{level}::/64" if ipv6 else ""
+            self.networks.append(Network(f"{site}-lan{suffix}", prefix, prefix6))
+            outer = f"{site}-lan-{level + 2}" if level + 1 < len(chain) else outermost
+            self.routers.append(Router(f"{site}-router{suffix}", outer, f"{site}-lan{suffix}", nat))
+        return f"{site}-lan" if chain else outermost
+
+    def topology(self) -> Topology:
+        """Returns all that was added.
+
+        Raises:
+            UsageError: it does not fit together.
+        """
+        return Topology(tuple(self.networks), tuple(self.hosts), tuple(self.routers))
+
+
 def build_sites(
     sites: Mapping[str, Chain], *, publics: tuple[str, ...] = ("supernode",), ipv6: bool = False, same_lan: bool = False
 ) -> Topology:
     """Returns an Internet with public hosts, and one host for each site behind that site's chain of boxes.
 
-    At most 16 public LANs (behind firewalls) fit. The host has the site's name, its routers are NAME-router,
-    NAME-router-2 ... from the host outwards; networks inside are NAME-lan, NAME-lan-2 ... and have private prefixes
-    wherever a box further out translates.
+    Names and prefixes are those of `SiteBuilder`; the host has the site's name.
 
     Args:
         sites: names, each with its boxes, innermost first, as in `ntvl.nat.KINDS`.
@@ -247,21 +321,11 @@ def build_sites(
         ipv6: whether there is IPv6 everywhere too; routers then filter it and do not translate it.
         same_lan: whether all private LANs have the same prefix, as homes have.
     """
-    networks = [Network(INTERNET, "203.0.113.0/24", "2001:db8::/64" if ipv6 else "")]
-    hosts = [Host(name, (INTERNET,)) for name in publics]
-    routers: list[Router] = []
-    public_lans = 0
-    for index, (site, chain) in enumerate(sites.items(), 1):
-        for level, nat in enumerate(chain):
-            suffix = f"-{level + 1}" if level else ""
-            outside = f"{site}-lan-{level + 2}" if level + 1 < len(chain) else INTERNET
-            if any(box.translates for box in chain[level:]):
-                prefix = f"10.{index}.{level}.0/24" if level else f"192.168.{1 if same_lan else index}.0/24"
-            else:
-                prefix = f"198.51.100.{16 * public_lans}/28"
-                public_lans += 1
-            prefix6 = f"2001:db8:{index}:{level}::/64" if ipv6 else ""
-            networks.append(Network(f"{site}-lan{suffix}", prefix, prefix6))
-            routers.append(Router(f"{site}-router{suffix}", outside, f"{site}-lan{suffix}", nat))
-        hosts.append(Host(site, (f"{site}-lan" if chain else INTERNET,)))
-    return Topology(tuple(networks), tuple(hosts), tuple(routers))
+    builder = SiteBuilder(
+        Network(INTERNET, "203.0.113.0/24", "2001:db8::/64" if ipv6 else ""),
+        [Host(name, (INTERNET,)) for name in publics],
+        same_lan=same_lan,
+    )
+    for site, chain in sites.items():
+        builder.hosts.append(Host(site, (builder.add(site, chain, ipv6=ipv6),)))
+    return builder.topology()

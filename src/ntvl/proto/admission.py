@@ -16,6 +16,7 @@ instead of by a timestamp, replays are known by memory.
 
 import hashlib
 import hmac
+import ipaddress
 from collections import OrderedDict, deque
 from typing import Final
 
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from ntvl.errors import PeerError
 from ntvl.proto.machine import Random
+from ntvl.wire.address import Origin
 from ntvl.wire.handshake import (
     COOKIE_NONCE_BYTES,
     MAC_BYTES,
@@ -33,7 +35,16 @@ from ntvl.wire.handshake import (
     parse_initiation,
 )
 
-__all__ = ["COOKIE_LIFETIME_S", "NO_MAC", "Admission", "build_mac1", "build_mac2", "check_mac1", "open_cookie"]
+__all__ = [
+    "COOKIE_LIFETIME_S",
+    "NO_MAC",
+    "Admission",
+    "build_mac1",
+    "build_mac2",
+    "check_mac1",
+    "cookie_source",
+    "open_cookie",
+]
 
 COOKIE_LIFETIME_S: Final = 120.0
 """How long the secret behind cookies lives; an initiator may use a cookie this long (WireGuard paper section 5.4.7)."""
@@ -222,3 +233,10 @@ def _mac1_key(receiver: bytes) -> bytes:
 
 def _cookie_key(responder: bytes) -> bytes:
     return hashlib.blake2s(responder, person=_COOKIE_PERSON).digest()
+
+
+def cookie_source(origin: Origin) -> bytes:
+    """Returns what a cookie is bound to: the host, for IPv6 its /64, and behind a relay the sender's id there."""
+    ip = ipaddress.ip_address(origin.address.host).packed
+    relay = b"" if origin.relay is None else origin.relay.source.to_bytes(4, "big")
+    return ip[:8] + relay if len(ip) == 16 else ip + relay

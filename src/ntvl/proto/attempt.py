@@ -5,22 +5,32 @@
 
 The offerer learns the round trip through the relay from the answer, sends `Fire`, and waits half of it, so that both
 sides send at the same instant (libp2p's DCUtR does the same). Techniques run one after the other until one confirms a
-path.
+path. Before a heavy one the offerer asks a supernode for leave (ASKING) and fires again, for which the answerer waits.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from ntvl.proto.technique import Facts, Outcome, Schedule, Technique
+from ntvl.proto.technique import SEEN_MAX, Evidence, Facts, Outcome, Schedule, Shot, Technique
 from ntvl.proto.techniques import TECHNIQUES
-from ntvl.wire.control import Candidate
+from ntvl.wire.address import Address
+from ntvl.wire.control import UNKNOWN_NAT, Aim, Candidate, Nat
 
-__all__ = ["OFFERS_MAX", "Attempt", "AttemptState"]
+__all__ = ["NO_SOCKETS", "OFFERS_MAX", "PUT_OFF_S", "Attempt", "AttemptState"]
 
 OFFERS_MAX: Final = 3
 OFFER_RETRY_S: Final = 0.7
 """Doubles with each offer."""
 FIRE_WAIT_S: Final = 1.0
+NO_SOCKETS: Final = "another peer's technique has all sockets"
+"""The detail of a technique that could not have the sockets it needs."""
+LEAVE_WAIT_S: Final = 2.0
+"""How long the offerer waits for a supernode's leave."""
+HEAVY_FIRE_WAIT_S: Final = 5.0
+"""How long the answerer waits for the offerer's word of it: a technique before may have applied on one side only."""
+PUT_OFF_S: Final = 15.0
+"""When the answerer expects the offerer back that got no leave."""
 
 
 class AttemptState(StrEnum):
@@ -30,6 +40,7 @@ class AttemptState(StrEnum):
     ANSWERED = "answered"
     ARMED = "armed"
     RUNNING = "running"
+    ASKING = "asking"
     ENDED = "ended"
 
 
@@ -41,14 +52,34 @@ class Attempt:
         place: which attempt with this peer since the network last changed, from 1.
         ours: whether we offered.
         local: the candidates we named.
+        nat: what we know of our NAT.
+        open_sockets: opens so many sockets for a technique and returns their numbers, or none.
+        server: a supernode that tells as which port it sees a socket.
+        guesses: whether we let ports be guessed.
+        ask_leave: asks for leave to punch heavily; returns whether there was anybody to ask.
     """
 
-    def __init__(self, number: int, place: int, *, ours: bool, local: tuple[Candidate, ...], now: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        place: int,
+        *,
+        ours: bool,
+        local: tuple[Candidate, ...],
+        now: float,
+        nat: Nat = UNKNOWN_NAT,
+        open_sockets: Callable[[int], list[int]] = lambda count: [],
+        server: Address | None = None,
+        guesses: bool = True,
+        ask_leave: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.number = number
         self.place = place
         self.ours = ours
         self.local = local
         self.remote: tuple[Candidate, ...] = ()
+        self.nat = nat
+        self.remote_nat = UNKNOWN_NAT
         self.state = AttemptState.OFFERED
         self.started = now
         self.outcomes: list[Outcome] = []
@@ -57,44 +88,106 @@ class Attempt:
         self._techniques: list[Technique] = list(TECHNIQUES)
         self._technique: Technique | None = None
         self._technique_at = 0.0
+        self._technique_s = 0.0
+        self._open_sockets = open_sockets
+        self._numbers: list[int] = []
         self._schedule: Schedule = []
+        self._aims: tuple[Candidate, ...] = ()
+        self._server = server
+        self.guesses = guesses
+        self._remote_guesses = True
+        self._ask_leave = ask_leave
+        self._may_punch = False
+        self._half_round_s = 0.0
+        self.put_off_s = 0.0
+        """How long a heavy technique is put off; 0.0 where none was."""
+        self._evidence = Evidence()
+        self._told = self._reacted = False
         self._packets = 0
+        self._observed: dict[Address, Candidate] = {}
+
+    @property
+    def technique(self) -> str:
+        """Returns the name of the technique under way, of the first one where none has begun."""
+        return (self._technique or TECHNIQUES[0]).name
 
     def poll_timeout(self) -> float | None:
         """Returns when `handle_timeout` has something to do."""
         return self._wake_at
 
-    def handle_answer(self, remote: tuple[Candidate, ...], now: float) -> bool:
+    def handle_answer(
+        self, remote: tuple[Candidate, ...], now: float, nat: Nat = UNKNOWN_NAT, *, guesses: bool = True
+    ) -> bool:
         """Takes the peer's answer to our offer; returns whether to send `Fire` now."""
         if self.state is not AttemptState.OFFERED or not self.ours:
             return False
-        self.remote = remote
+        self.remote, self.remote_nat, self._remote_guesses = remote, nat, guesses
         self.state = AttemptState.ARMED
         # The first offer may have been lost: its age bounds the round trip from above, which only fires a little late.
-        self._wake_at = now + min(0.5, (now - self.started) / 2)
+        self._half_round_s = min(0.5, (now - self.started) / 2)
+        self._wake_at = now + self._half_round_s
         return True
 
-    def handle_offer(self, remote: tuple[Candidate, ...], now: float) -> None:
+    def handle_offer(
+        self, remote: tuple[Candidate, ...], now: float, nat: Nat = UNKNOWN_NAT, *, guesses: bool = True
+    ) -> None:
         """Takes the offer that opened this attempt; the caller sends the answer."""
-        self.remote = remote
+        self.remote, self.remote_nat, self._remote_guesses = remote, nat, guesses
         self.state = AttemptState.ANSWERED
         self._wake_at = now + FIRE_WAIT_S
 
-    def handle_fire(self, now: float) -> None:
-        """Takes the agreed moment: the checks start now."""
-        if self.state is AttemptState.ANSWERED:
+    def handle_fire(self, now: float, *, heavy: bool = False) -> None:
+        """Takes the agreed moment: the checks start now, or those of a heavy technique as soon as it is its turn."""
+        if heavy and not self.ours:
+            self._may_punch = True
+            if self.state is AttemptState.ASKING and self._wake_at is not None:
+                self._wake_at = min(self._wake_at, now)
+        elif self.state is AttemptState.ANSWERED:
             self._wake_at = now
 
-    def handle_confirmed(self, now: float) -> None:
-        """Takes the news that a path was confirmed: the technique under way has done it."""
+    def handle_observed(self, address: Address) -> None:
+        """Notes where a check of the peer's came from."""
+        if address not in self._observed and len(self._observed) < SEEN_MAX:
+            self._observed[address] = Candidate("prflx", *address)
+
+    def handle_leave(self, wait_s: float, now: float) -> bool:
+        """Takes the supernode's answer about a heavy technique; returns whether to send `Fire` for it now."""
+        if self.state is not AttemptState.ASKING or not self.ours:
+            return False
+        if wait_s > 0.0:
+            self.put_off_s = wait_s
+            self._skip("another punch is under way behind the same address", now, verdict="put-off")
+            return False
+        self._may_punch = True
+        self._wake_at = now + self._half_round_s
+        return True
+
+    def handle_aim(self, aim: Aim, now: float) -> None:
+        """Takes the ports at which the peer wants us to aim; the technique that needs them may still be to come."""
+        self._evidence.aim = aim
+        self._react(now)
+
+    def handle_seen(self, socket: int, port: int, now: float) -> Aim | None:
+        """Takes as which port the supernode sees a socket; returns what to tell the peer, if it is time for that."""
+        if self._technique is None or socket not in self._numbers:
+            return None
+        self._evidence.seen[1 + self._numbers.index(socket)] = port
+        self._react(now)
+        if self._told:
+            return None
+        aim = self._technique.announce(self._facts(), self._evidence)
+        self._told = aim is not None
+        return aim
+
+    def handle_confirmed(self, now: float, answered: Candidate | None = None) -> None:
+        """Takes the news that a path was confirmed, and with which address: the technique under way has done it."""
         if self.state is AttemptState.ENDED:
             return
-        name = self._technique.name if self._technique is not None else TECHNIQUES[0].name
-        self.outcomes.append(Outcome(name, self._technique_at or now, now, self._packets, "direct"))
+        self._note(self.technique, self._technique_at or now, now, "direct", answered=answered)
         self._end()
 
-    def handle_timeout(self, now: float) -> tuple[bool, list[Candidate]]:
-        """Returns whether to send (again) the offer, and the candidates to check now."""
+    def handle_timeout(self, now: float) -> tuple[bool, list[Shot]]:
+        """Returns whether to send (again) the offer, and the checks to send now, their sockets by their own numbers."""
         if self._wake_at is None or now < self._wake_at:
             return False, []
         if self.state is AttemptState.OFFERED:
@@ -102,13 +195,19 @@ class Attempt:
         if self.state in (AttemptState.ANSWERED, AttemptState.ARMED):
             self.state = AttemptState.RUNNING
             self._next_technique(now)
+        elif self.state is AttemptState.ASKING:
+            if self._may_punch:
+                self.state = AttemptState.RUNNING
+                self._next_technique(now)
+            else:
+                self._give_up_asking(now)
         if self.state is not AttemptState.RUNNING:
             return False, []
         return False, self._due(now)
 
     def _offer(self, now: float) -> bool:
         if self._offers >= OFFERS_MAX:
-            self.outcomes.append(Outcome("offer", self.started, now, self._offers, "no-answer"))
+            self.outcomes.append(Outcome("offer", self.started, now, self._offers, "no-answer", attempt=self.number))
             self._end()
             return False
         self._wake_at = now + OFFER_RETRY_S * 2**self._offers
@@ -116,34 +215,121 @@ class Attempt:
         return True
 
     def _next_technique(self, now: float) -> None:
-        facts = Facts(self.local, self.remote, self.place)
+        facts = self._facts()
         while self._techniques:
-            technique = self._techniques.pop(0)
+            technique = self._techniques[0]
             obstacle = technique.obstacle(facts)
+            if technique.is_heavy and not obstacle and not self._may_punch:
+                self.state = AttemptState.ASKING
+                wait_s = HEAVY_FIRE_WAIT_S if not self.ours else LEAVE_WAIT_S if self._ask_leave() else 0.0
+                self._wake_at = now + wait_s
+                return
+            self._techniques.pop(0)
+            wanted = 0 if obstacle else technique.sockets(facts)
+            self._numbers = self._open_sockets(wanted) if wanted else []
+            if len(self._numbers) < wanted:
+                obstacle = NO_SOCKETS
             if obstacle:
-                self.outcomes.append(Outcome(technique.name, now, now, 0, "not-applicable", obstacle))
+                self.outcomes.append(
+                    Outcome(technique.name, now, now, 0, "not-applicable", obstacle, attempt=self.number)
+                )
                 continue
             self._technique, self._technique_at, self._packets = technique, now, 0
+            self._technique_s = technique.duration_s(facts)
             self._schedule = technique.schedule(facts)
+            self._aims = _first_aims(self._schedule)
+            self._evidence.seen.clear()
+            self._told = self._reacted = False
+            self._react(now)
             self._wake_at = now
             return
         self._end()
 
-    def _due(self, now: float) -> list[Candidate]:
-        aims: list[Candidate] = []
+    def _give_up_asking(self, now: float) -> None:
+        if self.ours:
+            self._skip("no supernode gave leave", now)
+        else:
+            self.put_off_s = PUT_OFF_S
+            self._skip("the peer got no leave", now, verdict="put-off")
+
+    def _facts(self) -> Facts:
+        return Facts(
+            self.local,
+            self.remote,
+            self.place,
+            self.nat,
+            self.remote_nat,
+            seed=self.number,
+            ours=self.ours,
+            server=self._server,
+            guesses=self.guesses and self._remote_guesses,
+        )
+
+    def _skip(self, detail: str, now: float, *, verdict: str = "not-applicable") -> None:
+        """Leaves the technique out whose turn it is."""
+        technique = self._techniques.pop(0)
+        self.outcomes.append(Outcome(technique.name, now, now, 0, verdict, detail, attempt=self.number))
+        self.state = AttemptState.RUNNING
+        self._next_technique(now)
+
+    def _react(self, now: float) -> None:
+        """Adds what the technique under way makes of new evidence."""
+        if self._technique is None or self._reacted or self.state is not AttemptState.RUNNING:
+            return
+        more = self._technique.react(self._facts(), self._evidence)
+        if more:
+            self._reacted = True
+            self._aims = tuple(dict.fromkeys((*self._aims, *_first_aims(more))))[:SEEN_MAX]
+            since = now - self._technique_at
+            later = [shot._replace(delay_s=shot.delay_s + since) for shot in more]
+            self._schedule = sorted(self._schedule + later, key=lambda shot: shot.delay_s)
+            self._wake_at = now
+
+    def _due(self, now: float) -> list[Shot]:
+        due: list[Shot] = []
         while self._technique is not None and self.state is AttemptState.RUNNING:
-            while self._schedule and self._technique_at + self._schedule[0][0] <= now:
-                aims.append(self._schedule.pop(0)[1])
+            while self._schedule and self._technique_at + self._schedule[0].delay_s <= now:
+                shot = self._schedule.pop(0)
+                due.append(shot._replace(socket=self._numbers[shot.socket - 1] if shot.socket else 0))
                 self._packets += 1
-            end = self._technique_at + self._technique.duration_s
+            end = self._technique_at + self._technique_s
             if now < end:
-                self._wake_at = min(end, self._technique_at + self._schedule[0][0]) if self._schedule else end
+                self._wake_at = min(end, self._technique_at + self._schedule[0].delay_s) if self._schedule else end
                 break
-            self.outcomes.append(Outcome(self._technique.name, self._technique_at, now, self._packets, "no-reply"))
+            self._note(self._technique.name, self._technique_at, now, "no-reply")
             self._technique = None
             self._next_technique(now)
-        return aims
+        return due
+
+    def _note(
+        self, technique: str, started: float, now: float, verdict: str, *, answered: Candidate | None = None
+    ) -> None:
+        self.outcomes.append(
+            Outcome(
+                technique,
+                started,
+                now,
+                self._packets,
+                verdict,
+                attempt=self.number,
+                aims=self._aims,
+                answered=() if answered is None else (answered,),
+                observed=tuple(self._observed.values()),
+            )
+        )
+        self._observed.clear()
 
     def _end(self) -> None:
         self.state = AttemptState.ENDED
         self._wake_at = None
+
+
+def _first_aims(schedule: Schedule) -> tuple[Candidate, ...]:
+    """Returns the first addresses of a schedule, of guesses one for each host; questions to supernodes are no aims."""
+    aims: dict[tuple[str, int], Candidate] = {}
+    for shot in (shot for shot in schedule if not shot.is_question):
+        aim = shot.aim
+        key = (aim.host, 0 if shot.is_guess else aim.port)
+        if key not in aims and len(aims) < SEEN_MAX:
+            aims[key] = Candidate("guess", aim.host, aim.port) if shot.is_guess else aim
+    return tuple(aims.values())

@@ -1,8 +1,11 @@
 """Candidates: the addresses at which this node may be reached, and those of a peer that it is willing to try.
 
 Host candidates are every local address with the main port; server-reflexive ones are how supernodes see us (RFC 8445
-section 5.1.1). A peer's list is somebody else's input: it is bounded by the message format, and an address that would
-turn this node against itself, its neighbours' multicast or the virtual network is left out.
+section 5.1.1), mapped ones where a gateway lets everybody in to the main port. A mapped address that is not public
+leads nowhere from most places, so it is none; a pinhole for an IPv6 address adds nothing to its host candidate.
+
+A peer's list is somebody else's input: it is bounded by the message format, and an address that would turn this node
+against itself, its neighbours' multicast or the virtual network is left out.
 """
 
 import ipaddress
@@ -10,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ntvl.errors import PeerError
-from ntvl.wire.address import Address, is_usable_target, parse_address
+from ntvl.wire.address import Address, find_addresses, is_public, is_usable_target, parse_address
 from ntvl.wire.control import MESSAGE_BYTES_MAX, Candidate
 
 __all__ = ["CANDIDATES_MAX", "build_candidates", "is_underlay", "usable_candidates"]
@@ -27,22 +30,29 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def build_candidates(
-    hosts: Sequence[str], port: int, observed: Iterable[Address], overlay: Sequence[Network]
+    hosts: Sequence[str],
+    port: int,
+    observed: Iterable[Address],
+    overlay: Sequence[Network],
+    *,
+    mapped: Iterable[Address] = (),
 ) -> tuple[Candidate, ...]:
     """Returns this node's candidates, each address once, the most preferred first.
 
     Args:
         hosts: local addresses, literals; those inside `overlay` are left out, for the virtual network cannot carry
         itself. port: the main UDP port, or 0 where unknown (then there are no host candidates). observed: our
-        addresses as supernodes see them. overlay: the subnets of our communities.
+        addresses as supernodes see them. overlay: the subnets of our communities. mapped: where gateways let others in.
     """
     found: dict[Address, Candidate] = {}
     if port:
         for place, host in enumerate(hosts):
             _add(found, "host", Address(host, port), place, overlay)
+    for place, address in enumerate(each for each in mapped if is_public(each.host)):
+        _add(found, "mapped", address, place, overlay)
     for place, address in enumerate(observed):
         _add(found, "srflx", address, place, overlay)
-    # A message must hold them all. What supernodes saw goes in first: there are few of them, and most peers need them.
+    # A message must hold them all. What others see of us goes in first: it is little, and most peers need it.
     room = CANDIDATE_BYTES_MAX
     kept: list[Candidate] = []
     for candidate in sorted(found.values(), key=lambda c: (c.kind == "host", -c.priority)):
@@ -64,8 +74,8 @@ def is_underlay(address: Address, overlay: Sequence[Network]) -> bool:
     """Returns whether a path may lead to `address`: nothing that a peer may not name, and not the virtual network
     itself.
     """
-    ip = ipaddress.ip_address(address.host)
-    return is_usable_target(address) and not any(ip.version == n.version and ip in n for n in overlay)
+    found = find_addresses(address.host)
+    return is_usable_target(address) and not any(ip.version == n.version and ip in n for n in overlay for ip in found)
 
 
 def usable_candidates(

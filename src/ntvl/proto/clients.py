@@ -12,6 +12,7 @@ latest.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import Final
 
 from ntvl.errors import PeerError
@@ -122,6 +123,13 @@ class Clients:
     def session_count(self) -> int:
         """Returns how many sessions there are."""
         return len(self._sessions)
+
+    def addresses(self) -> Iterator[Address]:
+        """Returns where clients with a session are, as far as they have said anything under it."""
+        for clients in (self._members, self._guests):
+            for client in clients.values():
+                if client.address is not None and client.sessions:
+                    yield client.address
 
     def find(self, node: bytes) -> Client | None:
         """Returns a client, or None."""

@@ -5,6 +5,7 @@ take it out in order.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable
 
 from ntvl.dataplane.interface import Command, Target
 from ntvl.proto.events import NodeEvent
@@ -34,12 +35,19 @@ class Context:
         self.commands: deque[Command] = deque()
         self.events: deque[NodeEvent] = deque()
         self.drops: Counter[str] = Counter()
+        self.keepalive_s = 15.0
+        """How often a mapping that carries nothing has to be refreshed; `lifetime_probe` finds out."""
 
     def send(self, data: bytes, target: Target) -> None:
         """Sends one control datagram one way: with the relay prefix where `target` has one."""
         if target.relay is not None:
             data = build_relay(Relay(*target.relay), data)
         self.transmits.append(Transmit(data, Address(target.host, target.port), target.socket))
+
+    def send_to_all(self, data: bytes, addresses: Iterable[Address]) -> None:
+        """Sends one control datagram to several addresses from the main port."""
+        for address in addresses:
+            self.send(data, Target(address.host, address.port))
 
     def count(self, reason: str) -> None:
         """Counts one drop under its reason."""

@@ -20,6 +20,7 @@ from ntvl.proto.directory import Directory, Resident
 from ntvl.proto.leases import Leases
 from ntvl.proto.machine import Wakeup, WallClock, earliest
 from ntvl.proto.outbox import Outbox
+from ntvl.proto.punches import Punches
 from ntvl.proto.reception import network_of
 from ntvl.proto.registrar import Registrar
 from ntvl.proto.supernode_events import CommunityKnown, MemberJoined, MemberLeft, MemberMoved, Refusal, StoreFailed
@@ -33,6 +34,8 @@ from ntvl.wire.control import (
     Left,
     Lookup,
     Message,
+    PunchReply,
+    PunchRequest,
     Refused,
     Register,
     Registered,
@@ -82,6 +85,7 @@ class Desk:
         self._relay_rate_bps = relay_rate_bps
         self._registrar = Registrar(leases, directory, wall)
         self._announcer = Announcer()
+        self._punches = Punches()
         self._refusals_logged = TokenBucket(*_REFUSALS_LOGGED)
         self._renew_at: float | None = None
 
@@ -155,6 +159,8 @@ class Desk:
                     self._part(resident, "left", now)
                     self._extend([resident])
                 self._outbox.reply(session, Left(message.request, message.community), origin)
+            case PunchRequest():
+                self._handle_punch(session, message, origin, now)
             case Unsupported():
                 pass
             case _:
@@ -305,6 +311,22 @@ class Desk:
         answer = self._announcer.request(resident, message.since, now)
         if answer is not None:
             self._outbox.send(session.channel.seal(answer), origin)
+
+    def _handle_punch(self, session: Session, message: PunchRequest, origin: Origin, now: float) -> None:
+        """Gives leave for a heavy punch, one at a time behind each public address."""
+        client = session.client
+        resident = client.residents.get(message.community)
+        if resident is None or client.is_superseded(session):
+            raise PeerError("not-a-member", "punch")
+        holder = (client.node, message.peer)
+        if message.done:
+            self._punches.give_back(holder)
+            return
+        peer = self._clients.find(message.peer)
+        known = peer is not None and message.community in peer.residents
+        both = [client.address, peer.address if peer is not None and known else None]
+        hosts = frozenset(address.host for address in both if address is not None)
+        self._outbox.reply(session, PunchReply(message.request, self._punches.take(hosts, holder, now)), origin)
 
     def _can_tell(self, resident: Resident) -> bool:
         client = self._clients.find(resident.node)

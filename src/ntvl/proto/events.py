@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from ntvl.wire.control import Records
+
 __all__ = [
     "AddressAssigned",
+    "CarrierUnwanted",
+    "CarrierWanted",
     "Failed",
     "KeyLearned",
     "NodeEvent",
@@ -12,7 +16,9 @@ __all__ = [
     "PeerGone",
     "PeerSeen",
     "PingReply",
+    "SupernodeReached",
     "SupernodeState",
+    "WhyReply",
 ]
 
 
@@ -22,6 +28,24 @@ class AddressAssigned:
 
     device: int
     addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierWanted:
+    """Tells the runtime to open a carrier to a supernode, in place of one of that kind: "tcp", "wss" or "proxy" (wss
+    through the HTTP proxy); it answers by `Node.handle_carrier`, now and when the stream breaks.
+    """
+
+    url_index: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierUnwanted:
+    """Tells the runtime to close a carrier, without an answer."""
+
+    url_index: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,15 @@ class PingReply:
 
 
 @dataclass(frozen=True, slots=True)
+class WhyReply:
+    """Answers `Explainer.ask` with the peer's records; without any, `silence` is "unsupported" or "no-session"."""
+
+    id: int
+    records: Records | None
+    silence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SupernodeState:
     """Says what a supernode is to us now: "resolving", "connecting", "registered", "unreachable", "refused"."""
 
@@ -102,6 +135,33 @@ class SupernodeState:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class SupernodeReached:
+    """Says over what a supernode is reached from now on.
+
+    `way` is "udp", "tcp", "wss" or "proxy", for the runtime to remember; `over` and `before` say it for people, the
+    latter what it was until now, empty for nothing.
+    """
+
+    url_index: int
+    url: str
+    way: str
+    over: str
+    before: str
+
+
 NodeEvent = (
-    AddressAssigned | KeyLearned | Notice | Failed | PathChanged | PeerSeen | PeerGone | PingReply | SupernodeState
+    AddressAssigned
+    | CarrierUnwanted
+    | CarrierWanted
+    | KeyLearned
+    | Notice
+    | Failed
+    | PathChanged
+    | PeerSeen
+    | PeerGone
+    | PingReply
+    | WhyReply
+    | SupernodeReached
+    | SupernodeState
 )

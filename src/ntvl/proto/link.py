@@ -17,7 +17,7 @@ from typing import Final
 from ntvl.errors import PeerError
 from ntvl.identity.keys import NodeKey
 from ntvl.proto.channel import Channel
-from ntvl.proto.handshake import Established, Initiation, Received, SessionKeys
+from ntvl.proto.handshake import Established, Initiation, Received, SessionKeys, handshake_index
 from ntvl.proto.indices import Indices
 from ntvl.proto.machine import Random
 
@@ -28,7 +28,9 @@ REJECT_AFTER_S: Final = 180.0
 REKEY_GRACE_S: Final = 15.0
 """How much longer the side that answered waits before it opens the next handshake itself."""
 RETRY_S: Final = (0.5, 1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 5.0)
-"""Waits between tries of a handshake; a try that has no answer in time is replaced by a new one."""
+"""Waits between tries of a handshake; a try without an answer in time is followed by a new one."""
+WAITING_MAX: Final = 3
+"""Tries whose answer is taken: enough for a round trip of 2 s."""
 SESSIONS_MAX: Final = 4
 COOKIE_LIFE_S: Final = 110.0
 
@@ -78,7 +80,10 @@ class Link:
         self._random = random
         self._indices = indices
         self._owner = owner
-        self._initiation: Initiation | None = None
+        self._waiting: list[tuple[Initiation, float]] = []
+        """Tries whose answer counts, the latest last, and when each was sent."""
+        self.rtt_s: float | None = None
+        """How long the last answered try took."""
         self._tries = 0
         self._retry_at: float | None = None
         self._cookie: tuple[bytes, float] | None = None
@@ -97,7 +102,7 @@ class Link:
     @property
     def is_shaking(self) -> bool:
         """Returns whether a handshake of ours waits for its answer."""
-        return self._initiation is not None
+        return self._retry_at is not None
 
     def age_s(self, now: float) -> float | None:
         """Returns the age of the session that sends, in seconds, or None."""
@@ -126,7 +131,7 @@ class Link:
 
         Returns None where one waits for its answer already, or where the remote key is unusable (then nothing waits).
         """
-        if self._initiation is not None:
+        if self._retry_at is not None:
             return None
         self._tries = 0
         return self._try(now)
@@ -137,13 +142,14 @@ class Link:
         return self._tries
 
     def _try(self, now: float) -> bytes | None:
-        self._abandon()
+        self._retry_at = None
+        self._forget(WAITING_MAX - 1)
         cookie = None
         if self._cookie is not None and now < self._cookie[1]:
             cookie = self._cookie[0]
         index = self._indices.allocate(self._owner)
         try:
-            self._initiation = Initiation(
+            initiation = Initiation(
                 self._local,
                 self.remote,
                 psk=self._psk,
@@ -160,24 +166,34 @@ class Link:
         jitter = self._random(1)[0] / 1024
         self._retry_at = now + RETRY_S[min(self._tries, len(RETRY_S) - 1)] + jitter
         self._tries += 1
-        return self._initiation.datagram
+        self._waiting.append((initiation, now))
+        return initiation.datagram
 
-    def _abandon(self) -> None:
-        if self._initiation is not None:
-            self._indices.release(self._initiation.index)
-        self._initiation = None
-        self._retry_at = None
+    def _forget(self, keep: int) -> None:
+        """Takes no answer any more to all but the latest tries."""
+        gone = self._waiting[: max(0, len(self._waiting) - keep)]
+        for initiation, _ in gone:
+            self._indices.release(initiation.index)
+        del self._waiting[: len(gone)]
 
     def handle_response(self, data: bytes, now: float) -> Established:
-        """Takes the RESPONSE to the handshake under way; the new session sends from now on.
+        """Takes the RESPONSE to one of the last tries; the new session sends from now on.
+
+        Where round trips are longer than the waits between tries, the answer to an earlier try comes first. A later one
+        may have made the other side forget that session, so its answer is taken as well.
 
         Raises:
-            PeerError: no handshake under way ("unknown-session"), or as `Initiation.handle_response`; keep waiting.
+            PeerError: no such try ("unknown-session"), or as `Initiation.handle_response`; keep waiting.
         """
-        if self._initiation is None:
+        index = handshake_index(data) if self._waiting else None
+        place = next((place for place, (each, _) in enumerate(self._waiting) if each.index == index), None)
+        if place is None:
             raise PeerError("unknown-session", "a response to no handshake")
-        established = self._initiation.handle_response(data)
-        self._initiation = None
+        initiation, sent = self._waiting[place]
+        established = initiation.handle_response(data)
+        self._forget(len(self._waiting) - place)
+        del self._waiting[0]
+        self.rtt_s = now - sent
         self._retry_at = None
         self._add(Session(established.keys, now))
         return established
@@ -188,10 +204,10 @@ class Link:
         Raises:
             PeerError: not for the handshake under way, or forged; keep waiting.
         """
-        if self._initiation is None:
+        if self._retry_at is None:
             raise PeerError("unknown-session", "a cookie for no handshake")
         fresh = self._cookie is None or now >= self._cookie[1]
-        self._cookie = (self._initiation.handle_cookie(data), now + COOKIE_LIFE_S)
+        self._cookie = (self._waiting[-1][0].handle_cookie(data), now + COOKIE_LIFE_S)
         return self._try(now) if fresh else None
 
     # --- handshakes of the other ---
@@ -225,7 +241,8 @@ class Link:
 
     def close(self) -> None:
         """Forgets every key and the handshake under way."""
-        self._abandon()
+        self._retry_at = None
+        self._forget(0)
         for session in list(self.sessions):
             self._drop(session)
 
@@ -258,6 +275,7 @@ class Link:
         if self._retry_at is None or now < self._retry_at:
             return None
         if self._tries >= len(RETRY_S):
-            self._abandon()
+            self._retry_at = None
+            self._forget(0)
             return None
         return self._try(now)

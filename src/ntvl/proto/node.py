@@ -9,7 +9,6 @@ The node routes what comes in to whom it concerns and holds what they share; eac
     RESET, KEY_REPLY      -> registration or peer, as hints
 """
 
-import ipaddress
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,11 +17,11 @@ from ntvl.dataplane.interface import (
     Activity,
     Command,
     Counters,
-    DeviceClosed,
     DeviceOpened,
     Event,
     OpenDevice,
     SetAddresses,
+    SocketOpened,
     Target,
     UnknownSender,
     Wanted,
@@ -30,22 +29,27 @@ from ntvl.dataplane.interface import (
 from ntvl.errors import PeerError
 from ntvl.identity.certificate import verify_certificate
 from ntvl.identity.keys import format_key, short_id
-from ntvl.proto.candidates import build_candidates
+from ntvl.proto.admission import cookie_source
 from ntvl.proto.checks import HANDLE_BYTES
 from ntvl.proto.context import Context
 from ntvl.proto.events import AddressAssigned, NodeEvent, Notice
+from ntvl.proto.explanation import Explainer
 from ntvl.proto.handshake import Listener, handshake_index
+from ntvl.proto.leave import Leave
 from ntvl.proto.machine import Random, Wakeup, WallClock
-from ntvl.proto.members import Entry, Members
 from ntvl.proto.membership import Membership
-from ntvl.proto.pathfinder import Surroundings, answer_target
+from ntvl.proto.path import answer_target
 from ntvl.proto.peer import Peer
 from ntvl.proto.registration import Registration
+from ntvl.proto.roll import Roll
 from ntvl.proto.settings import NodeSettings
+from ntvl.proto.sockets import Sockets
 from ntvl.proto.status import community_status, supernode_status
+from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.text import explain, printable
+from ntvl.proto.whereabouts import Whereabouts
 from ntvl.wire.address import Address, Origin, Relay, Transmit
-from ntvl.wire.control import Candidate, Roster
+from ntvl.wire.control import PunchReply, Roster
 from ntvl.wire.header import CONTROL_BYTES_MAX, Kind, is_stun, parse_header
 from ntvl.wire.service import build_reset, parse_reset
 from ntvl.wire.stun import Stun, StunClass, parse_stun
@@ -73,11 +77,6 @@ class Node:
         self._context = Context(random, wall)
         self._listener = Listener(settings.key, random, aes=settings.aes)
         self._memberships = [Membership(c, settings.key.public, settings.name, wall) for c in settings.communities]
-        self._members = {m.community.id: Members(self._context, m) for m in self._memberships}
-        self._entries: dict[int, tuple[Members, Entry]] = {}
-        self._ufrags: dict[str, Peer] = {}
-        self._next_handle = 1
-        self._hosts: tuple[str, ...] | None = None
         self._resets: tuple[int, int] = (0, 0)
         self._plane_drops: dict[str, int] = {}
         self._device_names = {m.settings.device: m.settings.device_name for m in self._memberships}
@@ -88,8 +87,12 @@ class Node:
             aes=settings.aes,
             direct=settings.direct,
             tie_breaker=int.from_bytes(random(8), "big"),
+            sockets=Sockets(self._context),
             overlay=tuple(network for m in self._memberships for network in m.overlay),
-            candidates=self._candidates,
+            candidates=lambda: self._whereabouts.candidates(),
+            server=lambda: self._whereabouts.server(),
+            leave=Leave(self._context, self._punch_supernode),
+            guesses=settings.guesses,
             refresh=self._refresh,
             url=lambda via: str(settings.supernodes[via]),
         )
@@ -97,6 +100,15 @@ class Node:
             Registration(self._context, settings, self, via=via, memberships=self._memberships)
             for via in range(len(settings.supernodes))
         ]
+        self._roll = Roll(self._context, self._surroundings, self._memberships, relay_target=self._relay_target)
+        self.explainer = Explainer(self._context, self._surroundings, self._roll)
+        self._whereabouts = Whereabouts(
+            self._context,
+            self._surroundings,
+            port=settings.port,
+            registrations=self._registrations,
+            on_nat=self._handle_nat,
+        )
         for membership in self._memberships:
             s = membership.settings
             self._context.commands.append(OpenDevice(s.device, s.device_name, membership.mac, s.mtu))
@@ -116,13 +128,15 @@ class Node:
         """Takes the data plane's news."""
         match event:
             case Wanted(peer=handle):
-                found = self._entries.get(handle)
+                found = self._roll.find(handle)
                 if found is not None:
-                    self._peer(*found, now).handle_wanted(now)
+                    self._roll.peer(*found, now).handle_wanted(now)
             case Activity(peer=handle):
-                found = self._entries.get(handle)
-                if found is not None and found[1].peer is not None:
-                    found[1].peer.handle_activity(event, now)
+                peer = self._roll.find_peer(handle)
+                if peer is not None:
+                    peer.handle_activity(event, now)
+            case SocketOpened(socket=number, port=port):
+                self._whereabouts.handle_socket(number, port, now)
             case UnknownSender(index=index) if index:
                 relay = None if event.relay is None else Relay(*event.relay)
                 self._reset(index, Origin(Address(event.host, event.port), event.socket, relay), now)
@@ -136,8 +150,6 @@ class Node:
                         membership.address or membership.settings.lease != "auto"
                     ):
                         self._assign(membership)
-            case DeviceClosed() | _:
-                pass
 
     def handle_timeout(self, now: float) -> None:
         """Does what is due."""
@@ -150,7 +162,12 @@ class Node:
                 case ("renew",):
                     self._renew(now)
                 case ("tidy",):
-                    self._tidy(now)
+                    self._roll.tidy(now)
+                    self._context.timers.set(("tidy",), now + TIDY_S)
+                case ("nat",):
+                    self._whereabouts.handle_nat_timeout(now)
+                case ("lifetime",):
+                    self._whereabouts.handle_lifetime_timeout(now)
                 case ("network",):
                     self._network_changed(now)
 
@@ -174,33 +191,46 @@ class Node:
 
     def handle_interfaces(self, hosts: Sequence[str], now: float) -> None:
         """Takes this machine's addresses (literals, the overlay's own excluded), at the start and after each change."""
-        before, self._hosts = self._hosts, tuple(hosts)
-        if before is not None:
-            self._refresh(now)
+        if self._whereabouts.handle_interfaces(hosts, now):
+            self._refresh(now, moved=True)
             self._context.timers.set(("network",), now + NETWORK_SETTLE_S)
+
+    def handle_mappings(self, mappings: Sequence[Address], now: float) -> None:
+        """Takes at which addresses gateways let others in to our main port; who has no direct path yet is told."""
+        before, self._surroundings.mappings = self._surroundings.mappings, tuple(mappings)
+        for peer in self._roll.peers() if self._surroundings.mappings != before else ():
+            if not peer.pathfinder.is_direct:
+                peer.handle_network_change(now)  # An attempt under way knows nothing of them: a new one begins.
 
     def handle_supernode_address(self, url_index: int, addresses: Sequence[Address], now: float) -> None:
         """Takes what a supernode's name resolves to, none where it does not; again whenever that may have changed."""
         self._registrations[url_index].handle_addresses(tuple(addresses), now)
+        self._whereabouts.look_again(now)
         self._context.timers.set_earlier(("renew",), now + RENEW_CHECK_S)
         self._context.timers.set_earlier(("tidy",), now + TIDY_S)
 
+    def handle_network(self, ways: Sequence[str], now: float) -> None:
+        """Takes what carried to each supernode last on the network where we are; see `Registration.handle_network`."""
+        for registration, way in zip(self._registrations, ways, strict=True):
+            registration.handle_network(way, now)
+
+    def handle_carrier(self, url_index: int, kind: str, address: Address | None, now: float) -> None:
+        """Takes what became of a `CarrierWanted`: open at a loopback address, or (None) failed or broken."""
+        self._registrations[url_index].handle_carrier(kind, address, now)
+
     def ping(self, community: str, key: bytes, now: float) -> int | None:
         """Probes a member by its path of now; returns an id for the `PingReply`, or None where nobody has that key."""
-        for members in self._members.values():
-            entry = members.find(key)
-            if members.membership.community.name == community and entry is not None:
-                number = int.from_bytes(self._context.random(7), "big") | 1
-                self._peer(members, entry, now).ping(number, now)
-                return number
+        found = self._roll.find_key(community, key)
+        if found is not None:
+            number = int.from_bytes(self._context.random(7), "big") | 1
+            self._roll.peer(*found, now).ping(number, now)
+            return number
         return None
 
     def close(self, now: float) -> None:
         """Says goodbye to peers and supernodes; the caller sends what `poll_transmit` still has and ends."""
-        for members in self._members.values():
-            for entry in members:
-                if entry.peer is not None:
-                    entry.peer.close(now)
+        for peer in self._roll.peers():
+            peer.close(now)
         for registration in self._registrations:
             registration.close()
 
@@ -211,6 +241,8 @@ class Node:
             raise PeerError("short")
         if len(data) > CONTROL_BYTES_MAX:
             raise PeerError("long")
+        if self._whereabouts.handle_datagram(data, origin, now):
+            return
         if is_stun(data):
             self._handle_stun(data, origin, now)
             return
@@ -232,7 +264,7 @@ class Node:
         elif kind == Kind.KEY_REPLY:
             # By nonce, not by address: a server with several answers from the one that its routing prefers.
             for registration in self._registrations:
-                if registration.expects_key(data):
+                if registration.question.expects(data):
                     registration.handle_key_reply(data, now)
                     return
             raise PeerError("transaction")
@@ -243,20 +275,20 @@ class Node:
         message = parse_stun(data)
         if message.cls is StunClass.REQUEST:
             ufrag = (message.username or "").partition(":")[0]
-            peer = self._ufrags.get(ufrag)
+            peer = self._roll.find_ufrag(ufrag)
             if peer is None or origin.relay is not None:
                 raise PeerError("integrity", "a check for nobody here")
             peer.handle_check(message, data, origin, now)
-        elif message.cls is StunClass.SUCCESS:
+        elif message.cls in (StunClass.SUCCESS, StunClass.ERROR):
             self._peer_of(message).handle_check_answer(message, data, origin, now)
         else:
             raise PeerError("transaction")
 
     def _peer_of(self, message: Stun) -> Peer:
-        found = self._entries.get(int.from_bytes(message.transaction[:HANDLE_BYTES], "big"))
-        if found is None or found[1].peer is None:
+        peer = self._roll.find_peer(int.from_bytes(message.transaction[:HANDLE_BYTES], "big"))
+        if peer is None:
             raise PeerError("transaction")
-        return found[1].peer
+        return peer
 
     def _handle_control(self, data: bytes, origin: Origin, now: float) -> None:
         _, index, _ = parse_header(data)
@@ -268,25 +300,25 @@ class Node:
             raise PeerError("unknown-session")
 
     def _handle_initiation(self, data: bytes, origin: Origin, now: float) -> None:
-        received = self._listener.handle_initiation(data, _cookie_source(origin), now)
+        received = self._listener.handle_initiation(data, cookie_source(origin), now)
         if isinstance(received, bytes):
             self._context.count("under-load")
-            self._answer(received, origin)
+            self._context.send(received, answer_target(origin))
             return
         try:
             if not received.has_psk:
                 raise PeerError("type", "this is a node, not a supernode")
             certificate = verify_certificate(received.payload, wall_time=self._context.wall(), node=received.remote)
-            members = self._members.get(certificate.community)
-            if members is None or received.remote == self.settings.key.public:
+            if certificate.community not in self._roll or received.remote == self.settings.key.public:
                 raise PeerError("unknown-community")
         except PeerError as error:
             self._note_refused(received.remote, error)
             raise
+        members = self._roll.members(certificate.community)
         entry = members.find(received.remote)
         if entry is None:
-            entry = self._add(members, received.remote, certificate.name, certificate.addresses)
-        peer = self._peer(members, entry, now)
+            entry = self._roll.add(members, received.remote, certificate.name, certificate.addresses)
+        peer = self._roll.peer(members, entry, now)
         if origin.relay is not None:
             for via, registration in enumerate(self._registrations):
                 if registration.address == origin.address and via not in entry.relay_ids:
@@ -308,11 +340,10 @@ class Node:
                 if registration.address == origin.address:
                     registration.handle_reset(index, now)
                     return
-        for _, entry in self._entries.values():
-            session = entry.peer.link.sending if entry.peer is not None else None
-            if entry.peer is not None and session is not None and session.keys.send_index == index:
-                entry.peer.handle_reset(now)
-                return
+        peer = self._roll.find_session(index)
+        if peer is not None:
+            peer.handle_reset(now)
+            return
         raise PeerError("unknown-session")
 
     def _reset(self, index: int, origin: Origin, now: float) -> None:
@@ -321,59 +352,14 @@ class Node:
         count = count + 1 if second == int(now) else 1
         self._resets = (int(now), count)
         if count <= RESETS_PER_S:
-            self._answer(build_reset(index), origin)
+            self._context.send(build_reset(index), answer_target(origin))
 
-    def _answer(self, data: bytes, origin: Origin) -> None:
-        self._context.send(data, answer_target(origin))
-
-    # --- peers ---
-
-    def _add(self, members: Members, key: bytes, name: str, addresses: tuple[str, ...]) -> Entry:
-        handle = self._next_handle
-        self._next_handle += 1
-        entry = members.add(handle, key, name, addresses)
-        self._entries[handle] = (members, entry)
-        return entry
-
-    def _peer(self, members: Members, entry: Entry, now: float) -> Peer:
-        if entry.peer is None:
-            entry.peer = Peer(
-                self._context,
-                self._surroundings,
-                members.membership,
-                handle=entry.handle,
-                key=entry.key,
-                name=entry.name,
-                addresses=entry.addresses,
-            )
-            self._ufrags[entry.peer.pathfinder.checks.ufrag] = entry.peer
-        self._set_relays(members, entry, now)
-        return entry.peer
-
-    def _set_relays(self, members: Members, entry: Entry, now: float) -> None:
-        if entry.peer is None:
-            return
-        for via, relay_id in entry.relay_ids.items():
-            registration = self._registrations[via]
-            ours = registration.relay_id(members.membership.community.id)
-            if ours is not None and registration.address is not None:
-                host, port = registration.address
-                entry.peer.set_relay(via, Target(host, port, 0, (relay_id, ours)), now)
-
-    def _tidy(self, now: float) -> None:
-        for members in self._members.values():
-            for entry in list(members):
-                members.tidy(entry, now)
-            self._forget_gone(members)
-        self._context.timers.set(("tidy",), now + TIDY_S)
-
-    def _forget_gone(self, members: Members) -> None:
-        gone = [h for h, (m, e) in self._entries.items() if m is members and m.find(e.key) is not e]
-        for handle in gone:
-            del self._entries[handle]
-        if gone:
-            alive = {e.peer for _, e in self._entries.values() if e.peer is not None}
-            self._ufrags = {u: p for u, p in self._ufrags.items() if p in alive}
+    def _relay_target(self, via: int, community: bytes, relay_id: int) -> Target | None:
+        registration = self._registrations[via]
+        ours = registration.relay_id(community)
+        if ours is None or registration.address is None:
+            return None
+        return Target(registration.address.host, registration.address.port, 0, (relay_id, ours))
 
     # --- what registrations tell ---
 
@@ -402,65 +388,48 @@ class Node:
                 f"{address}, but this node holds {membership.address}: the supernodes do not share their leases"
             )
             self._context.events.append(Notice("warning", "address-taken", text))
-        members = self._members[membership.community.id]
-        for entry in members:
-            if via in entry.relay_ids:
-                self._set_relays(members, entry, now)
+        self._roll.handle_relays(via, membership.community.id, now)
 
     def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
         """Takes joins and leaves."""
-        members = self._members[membership.community.id]
-        if roster.since == 0:
-            members.begin_full(via)
-        for member in roster.joined:
-            if member.node == self.settings.key.public:
-                continue
-            entry = members.find(member.node) or self._add(members, member.node, member.name, member.addresses)
-            if members.update(entry, member, via):
-                self._set_relays(members, entry, now)
-        for key in roster.left:
-            entry_left = members.find(key)
-            if entry_left is not None:
-                members.leave(entry_left, via, now)
-        if roster.left:
-            self._forget_gone(members)
+        ourselves = self.settings.key.public
+        self._roll.handle_roster(via, membership.community.id, roster, ourselves=ourselves, now=now)
 
     def handle_roster_end(self, via: int, membership: Membership, now: float) -> None:
         """Takes the end of a full roster."""
-        members = self._members[membership.community.id]
-        for key in members.end_full(via):
-            entry = members.find(key)
-            if entry is not None:
-                members.leave(entry, via, now)
-        self._forget_gone(members)
+        self._roll.handle_roster_end(via, membership.community.id, now)
+
+    def handle_punch_reply(self, reply: PunchReply, now: float) -> None:
+        """Takes a supernode's word on a heavy punch."""
+        self._surroundings.leave.handle_reply(reply, now)
 
     def handle_supernode_lost(self, via: int, now: float) -> None:
         """Takes the news that a supernode is silent: its relays are the last resort."""
-        for members in self._members.values():
-            for entry in members:
-                if entry.peer is not None:
-                    entry.peer.handle_relay_silent(via, now)
+        for peer in self._roll.peers():
+            peer.handle_relay_silent(via, now)
 
     def handle_observed(self, via: int, now: float) -> None:
         """Takes the news that a supernode sees us elsewhere: peers without a direct path try again."""
-        if self._hosts is not None:
+        if self._whereabouts.hosts is not None:
             self._context.timers.set_earlier(("network",), now + NETWORK_SETTLE_S)
+            self._whereabouts.handle_observed(via, now)
 
     # --- addresses ---
 
-    def _candidates(self) -> tuple[Candidate, ...]:
-        observed = [r.observed for r in self._registrations if r.observed is not None]
-        return build_candidates(self._hosts or (), self.settings.port, observed, self._surroundings.overlay)
+    def _punch_supernode(self, community: bytes) -> Registration | None:
+        return next((r for r in self._registrations if r.relay_id(community) is not None), None)
 
-    def _refresh(self, now: float) -> None:
+    def _handle_nat(self, now: float) -> None:
+        for peer in self._roll.peers():
+            peer.handle_nat(now)
+
+    def _refresh(self, now: float, *, moved: bool = False) -> None:
         for registration in self._registrations:
-            registration.refresh(now)
+            registration.refresh(now, moved=moved)
 
     def _network_changed(self, now: float) -> None:
-        for members in self._members.values():
-            for entry in members:
-                if entry.peer is not None:
-                    entry.peer.handle_network_change(now)
+        for peer in self._roll.peers():
+            peer.handle_network_change(now)
 
     def _assign(self, membership: Membership) -> None:
         device, addresses = membership.settings.device, membership.addresses
@@ -474,25 +443,20 @@ class Node:
 
     def status(self, now: float) -> dict[str, Any]:
         """Returns what `ntvl status --json` shows, but for the engine and the uptime, which the runtime knows."""
-        drops = Counter(self._context.drops)
-        drops.update(self._plane_drops)
+        drops = Counter(self._context.drops) + Counter(self._plane_drops)
         return {
             "node": {
                 "name": self.settings.name,
                 "id": format_key(self.settings.key.public),
                 "version": self.settings.version,
+                "punch": self.settings.punch,
+                "mapping_lifetime_s": self._whereabouts.mapping_lifetime_s,
+                "keepalive_s": self._context.keepalive_s,
             },
             "communities": [
-                community_status(m, self._device_names[m.settings.device], self._members[m.community.id], now)
+                community_status(m, self._device_names[m.settings.device], self._roll.members(m.community.id), now)
                 for m in self._memberships
             ],
             "supernodes": [supernode_status(r) for r in self._registrations],
             "drops": dict(sorted(drops.items())),
         }
-
-
-def _cookie_source(origin: Origin) -> bytes:
-    """Returns what a cookie is bound to: the host, for IPv6 its /64, and behind a relay the sender's id there."""
-    ip = ipaddress.ip_address(origin.address.host).packed
-    relay = b"" if origin.relay is None else origin.relay.source.to_bytes(4, "big")
-    return ip[:8] + relay if len(ip) == 16 else ip + relay

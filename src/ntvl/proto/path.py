@@ -1,43 +1,50 @@
 """The ways to one peer, how sure we are of each, and which of them carry the data.
 
-A relay path is usable from the start; a direct path only once a check went there and back on it, so "direct" always
-means confirmed in both directions. Each path has a state out of a table:
+A relay path is usable from the start; a direct path only once a check and a sealed datagram went there and back on it,
+so "direct" always means confirmed in both directions, for data too. Each path has a state out of a table:
 
     NEW    never confirmed          VALID  answered lately
     DOUBT  asked without answer     DEAD   silent for too long; a direct one is forgotten
 
 One path is selected. While it is in doubt, data goes over it and the best other one at once: the receiver's replay
 window drops the copies, so doubt costs bandwidth and no packet. The controlling side (the larger node key) chooses
-between direct paths and nominates (RFC 8445 section 8.1.1, "regular nomination"); the other side follows, so both
-show the same.
+and nominates (RFC 8445 section 8.1.1, "regular nomination"), relays as well as direct paths; the other side follows,
+so both show the same.
+
+The first direct path takes the data from a relay at once, and for a few seconds after its first answer a path may
+replace another at once. Later a path that works is left for another only by evidence: the controlling side goes on
+measuring a few alternatives, and `ranking` says what is better and for how long it has to be.
 
 Times are faster than RFC 7675's consent (5 s, 30 s) and than the field's usual 6.5 s of trust, at the same cost: one
 small packet every 2 s while data flows.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
 from ntvl.dataplane.interface import Target
+from ntvl.proto.ranking import Patience, Quality, is_better
+from ntvl.wire.address import Origin
 
 __all__ = [
     "ACTIVE_CHECK_S",
     "DEAD_AFTER_S",
     "DOUBT_AFTER_S",
-    "IDLE_CHECK_S",
+    "MEASURE_S",
     "TRANSITIONS",
     "Path",
     "PathSet",
     "PathSignal",
     "PathState",
+    "answer_target",
 ]
 
 ACTIVE_CHECK_S: Final = 2.0
 """Between checks of the selected path while data flows."""
-IDLE_CHECK_S: Final = 20.0
-"""Between checks of a selected direct path without data: under the 30 s after which some NATs forget (RFC 4787 REQ-5
-asks for 120 s)."""
+MEASURE_S: Final = 10.0
+"""Between checks of an alternative while data flows by a path that loses nothing."""
 RECHECK_S: Final = 0.4
 """Between checks while one is unanswered, or twice the round trip where that is longer."""
 DOUBT_AFTER_S: Final = 1.2
@@ -46,6 +53,16 @@ RELAY_RETRY_S: Final = 5.0
 """Between checks of a relay that is dead, while there is nothing better."""
 TRUST_S: Final = 5.0
 """A path confirmed longer ago than this is in doubt when data starts to flow again."""
+NEWCOMER_S: Final = 5.0
+"""For so long after its first answer a path may take the data at once: candidates of one attempt answer together."""
+ALTERNATIVES_MAX: Final = 2
+"""Direct paths measured besides the selected one, and as many relays."""
+LOSS_OVER_S: Final = 240.0
+"""How far back the checks lie by which loss is judged."""
+LOSSES_MIN: Final = 2
+"""Fewer lost ones of these are chance."""
+SMOOTHED_OVER_S: Final = 16.0
+"""A round trip counts for an eighth of what is known; for more, up to half, where the last is long ago."""
 DIRECT_MAX: Final = 48
 """Direct paths kept for one peer, confirmed or under check."""
 
@@ -89,18 +106,29 @@ TRANSITIONS: Final[dict[tuple[PathState, PathSignal], PathState]] = {
 
 
 class Path:
-    """Is one way to a peer. `via` is the supernode's index for a relay path and None for a direct one."""
+    """Is one way to a peer. `via` is the supernode's index for a relay path and None for a direct one; `technique` is
+    what made it, "" before the first confirmation, which was at `since`.
+    """
 
     __slots__ = (
+        "_checks",
+        "_is_open",
         "asked_since",
+        "better_since",
         "confirmed_at",
+        "first_at",
+        "is_newcomer",
         "kind",
         "last_rx",
         "next_check",
         "nominated",
+        "proof_asked",
+        "proven_at",
         "rtt_s",
+        "since",
         "state",
         "target",
+        "technique",
         "via",
     )
 
@@ -108,6 +136,8 @@ class Path:
         self.target = target
         self.kind = kind
         self.via = via
+        self.technique = "" if via is None else "relay"
+        self.since: float | None = None
         self.state = PathState.NEW
         self.rtt_s: float | None = None
         self.confirmed_at: float | None = None
@@ -115,6 +145,19 @@ class Path:
         self.asked_since: float | None = None
         self.next_check: float | None = None
         self.nominated = False
+        self.first_at: float | None = None
+        self.is_newcomer = True
+        """Whether its first answer, `first_at`, is so fresh that it may take the data at once."""
+        self.proven_at: float | None = None
+        """When a sealed datagram last went there and one came back: on a direct path checks alone prove no data."""
+        self.proof_asked: float | None = None
+        """Since when such a proof is asked for, if it is."""
+        self.better_since: float | None = None
+        """Since when it is better than the selected path."""
+        self._checks: deque[tuple[float, bool]] = deque()
+        """When each regular check of late went out, and whether it was lost; repeated ones say no more than the
+        first."""
+        self._is_open = False
 
     @property
     def is_direct(self) -> bool:
@@ -128,13 +171,60 @@ class Path:
         self.state = state
         return changed
 
-    def handle_answer(self, rtt_s: float, now: float) -> bool:
-        """Takes the answer to a check; returns whether the state changed. Round trips are smoothed as in RFC 6298."""
-        self.rtt_s = rtt_s if self.rtt_s is None else self.rtt_s + (rtt_s - self.rtt_s) / 8
+    @property
+    def loss(self) -> float:
+        """Returns the share of checks lost of late, 0..1; one alone is chance."""
+        lost = sum(lost for _, lost in self._checks)
+        return lost / len(self._checks) if lost >= LOSSES_MIN else 0.0
+
+    @property
+    def quality(self) -> Quality | None:
+        """Returns what is known of it, or None where it never answered."""
+        if self.rtt_s is None:
+            return None
+        lost = sum(lost for _, lost in self._checks)
+        is_ipv6 = ":" in self.target.host
+        return Quality(not self.is_direct, self.rtt_s, lost, len(self._checks), self.kind, is_ipv6)
+
+    def handle_asked(self, now: float) -> bool:
+        """Notes that a check goes out; returns whether it is the second one in a row, so that the first is lost."""
+        if self.asked_since is None:
+            self.asked_since = now
+            self._is_open = True
+        elif self._is_open:
+            self._note_check(True, now)
+            return True
+        return False
+
+    def handle_answer(self, rtt_s: float, now: float, *, sealed: bool = True) -> bool:
+        """Takes the answer to a check; returns whether the state changed. Round trips are smoothed as in RFC 6298.
+
+        Args:
+            sealed: whether the answer was sealed like data, not STUN.
+        """
+        if sealed:
+            self.proven_at, self.proof_asked = now, None
+        if self.rtt_s is None or self.confirmed_at is None:
+            self.rtt_s = rtt_s
+        else:
+            share = min(max((now - self.confirmed_at) / SMOOTHED_OVER_S, 1 / 8), 1 / 2)
+            self.rtt_s += (rtt_s - self.rtt_s) * share
+        if self._is_open:
+            self._note_check(False, now)
+        if self.first_at is None:
+            self.first_at = now
+        self.is_newcomer = now - self.first_at < NEWCOMER_S
         self.confirmed_at = now
+        self.since = now if self.since is None else self.since
         self.last_rx = now
         self.asked_since = None
         return self.signal(PathSignal.ANSWERED)
+
+    def _note_check(self, lost: bool, now: float) -> None:
+        self._is_open = False
+        self._checks.append((now, lost))
+        while self._checks[0][0] < now - LOSS_OVER_S:
+            self._checks.popleft()
 
     def recheck_s(self) -> float:
         """Returns the wait before an unanswered check is repeated."""
@@ -156,6 +246,9 @@ class PathSet:
         self.controlling = controlling
         self.selected: Path | None = None
         self._paths: dict[Target, Path] = {}
+        self._patience = Patience()
+        self._preferred: Path | None = None
+        """The relay that won over direct paths, or over other relays."""
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self._paths.values())
@@ -194,6 +287,10 @@ class PathSet:
         path = self._paths[target] = Path(target, kind, None)
         return path
 
+    def adopt(self, path: Path) -> None:
+        """Adds a path that was guessed and has answered, whatever room there is."""
+        self._paths[path.target] = path
+
     def remove(self, path: Path) -> None:
         """Forgets a path; select again afterwards."""
         self._paths.pop(path.target, None)
@@ -211,32 +308,106 @@ class PathSet:
     def select(self) -> bool:
         """Selects the path for data; returns whether it is another one than before.
 
-        A direct path that works stays until it dies or a better one is nominated; a relay gives way to any direct path.
+        A path that works stays until it dies, or a better one was found (`weigh`) or nominated; a relay that has won
+        nothing gives way to any direct path.
         """
         before = self.selected
         if before is not None and before.state is PathState.DEAD:
             self.selected = None
-        best = self._best_direct()
-        if best is not None:
-            self.selected = best
-        elif self.selected is None or not self.selected.is_direct:
-            self.selected = next(iter(self.relays()), None)
+        self.selected = self._choose() if self.controlling else self._follow()
+        if self.selected is not before:
+            self.forget_evidence()
         return self.selected is not before
 
-    def _best_direct(self) -> Path | None:
-        current = self.selected if self.selected is not None and self.selected.is_direct else None
-        usable = [p for p in self.directs() if p.state is PathState.VALID]
-        if not self.controlling:
-            return next((p for p in usable if p.nominated), current)
-        best = current
-        for path in usable:
-            if best is None or _is_better(path, best):
+    def _choose(self) -> Path | None:
+        current = self.selected
+        if current is not None and current is self._preferred and current.state is PathState.VALID:
+            return current
+        self._preferred = None
+        best = current if current is not None and current.is_direct else None
+        for path in self.directs():
+            if self.carries(path) and (best is None or _replaces(path, best)):
                 best = path
-        return best
+        return best or next(iter(self.relays()), None)
+
+    def _follow(self) -> Path | None:
+        for path in self._paths.values():
+            if path.nominated and _is_usable(path):
+                return path
+        if self.selected is not None and self.selected.is_direct:
+            return self.selected
+        return next(iter(self.relays()), None)
+
+    def carries(self, path: Path) -> bool:
+        """Returns whether a direct path works and data is known to get through it: proven by us, or chosen by the side
+        that proves.
+        """
+        known = path.proven_at is not None if self.controlling else path.nominated
+        return path.is_direct and path.state is PathState.VALID and known
+
+    def alternatives(self) -> list[Path]:
+        """Returns the paths that the controlling side measures, though they carry nothing."""
+        if not self.controlling or self.selected is None:
+            return []
+        relays = [p for p in self.relays() if p is not self.selected]
+        alive = (PathState.VALID, PathState.DOUBT)
+        directs = [p for p in self.directs() if p is not self.selected and p.state in alive]
+        directs.sort(key=lambda p: p.rtt_s or 0.0)
+        return relays[:ALTERNATIVES_MAX] + directs[:ALTERNATIVES_MAX]
+
+    def weigh(self, now: float) -> bool:
+        """Compares the alternatives with the selected path after something was measured (controlling side only).
+
+        Returns:
+            whether one has been better for long enough and is selected now.
+        """
+        current = self.selected
+        for path in self.directs():
+            path.is_newcomer = path.first_at is None or now - path.first_at < NEWCOMER_S
+        quality = None if current is None or current.state is not PathState.VALID else current.quality
+        if quality is None:
+            return False
+        for path in self.alternatives():
+            is_sure = self.carries(path) if path.is_direct else path.state is PathState.VALID
+            fresh = is_sure and now - (path.confirmed_at or now) < 2 * MEASURE_S
+            theirs = path.quality if fresh else None
+            if theirs is None or not is_better(theirs, quality):
+                path.better_since = None
+            elif path.better_since is None:
+                path.better_since = now
+            elif now - path.better_since >= self._patience.wait_s(now):
+                self._patience.note_change(now)
+                self._prefer(path)
+                return True
+        return False
+
+    def _prefer(self, path: Path) -> None:
+        self.selected = path
+        self._preferred = None if path.is_direct else path
+        self.forget_evidence()
+
+    def forget_evidence(self) -> None:
+        """Begins the comparison of paths anew: after a change, and after a pause in which nothing was measured."""
+        for path in self._paths.values():
+            path.better_since = None
+
+    def handle_network_change(self) -> None:
+        """Forgets what was found out by comparing: the ways are others now."""
+        self._preferred = None
+        self._patience.clear()
+
+    def spare_direct(self) -> Path | None:
+        """Returns a direct path that works, where a relay has the data because it is better; or None."""
+        selected = self.selected
+        if selected is None or selected.is_direct or not (selected is self._preferred or selected.nominated):
+            return None
+        usable = (PathState.VALID,) if self.controlling else (PathState.VALID, PathState.DOUBT)
+        found = (p for p in self.directs() if p.state in usable)
+        return next((p for p in found if p.proven_at is not None or not self.controlling), None)
 
     def nominate(self, path: Path) -> None:
         """Marks the path that the controlling side chose; any other is no longer nominated."""
-        for other in self.directs():
+        for other in self._paths.values():
             other.nominated = other is path
 
     def targets(self) -> tuple[Target, ...]:
@@ -246,25 +417,25 @@ class PathSet:
         if self.selected.state is not PathState.DOUBT:
             return (self.selected.target,)
         others = [p for p in self.relays() if p is not self.selected]
+        if not self.selected.is_direct:
+            others = [p for p in self.directs() if p.state is PathState.VALID] + others
         return (self.selected.target, *(p.target for p in others[:1]))
 
 
-def _is_better(new: Path, old: Path) -> bool:
-    """Returns whether a confirmed path shall replace another: by state, then clearly shorter, then nearer by kind.
+def _is_usable(path: Path) -> bool:
+    """Returns whether a path may carry data: a direct one that was confirmed, a relay that nothing speaks against."""
+    return path.state is PathState.VALID or (not path.is_direct and path.state is PathState.NEW)
 
-    "Clearly" is a third and 10 ms, so that paths of like length do not take turns.
-    """
+
+def _replaces(new: Path, old: Path) -> bool:
+    """Returns whether a confirmed path takes the data from another at once."""
     if old.state is not PathState.VALID:
         return True
-    if new.rtt_s is None or old.rtt_s is None:
-        return False
-    if new.rtt_s < old.rtt_s * 0.67 and old.rtt_s - new.rtt_s > 0.010:
-        return True
-    if old.rtt_s < new.rtt_s * 0.67 and new.rtt_s - old.rtt_s > 0.010:
-        return False
-    return _nearness(new) < _nearness(old)
+    ours, theirs = new.quality, old.quality
+    return new.is_newcomer and ours is not None and theirs is not None and is_better(ours, theirs)
 
 
-def _nearness(path: Path) -> tuple[int, int]:
-    """Ranks a LAN address before any other, and IPv6 before IPv4."""
-    return (0 if path.kind == "host" else 1, 0 if ":" in path.target.host else 1)
+def answer_target(origin: Origin) -> Target:
+    """Returns where an answer goes: back by the way that the question came."""
+    relay = None if origin.relay is None else (origin.relay.source, origin.relay.target)
+    return Target(origin.address.host, origin.address.port, origin.socket, relay)

@@ -1,4 +1,4 @@
-"""Finds and keeps the paths to one peer: offers, attempts, checks, doubt, and the way back to the relay.
+"""Keeps the paths to one peer: checks, doubt, and the way back to the relay; `negotiation` finds new ones.
 
 The peer hands in what concerns paths and asks where data shall go; the pathfinder sends through the peer, since what
 it says to the other side is sealed under the peer's session. Whoever changes something here calls `settle`
@@ -10,78 +10,43 @@ from typing import Final
 
 from ntvl.dataplane.interface import Activity, Target
 from ntvl.errors import PeerError
-from ntvl.identity.keys import NodeKey
-from ntvl.proto.attempt import Attempt, AttemptState
-from ntvl.proto.candidates import Network, is_underlay, usable_candidates
-from ntvl.proto.checks import Checks
+from ntvl.proto.candidates import Network, is_underlay
+from ntvl.proto.checks import ROLE_CONFLICT, Checks
 from ntvl.proto.context import Context
+from ntvl.proto.inquiry import Inquiry
+from ntvl.proto.negotiation import Negotiation
 from ntvl.proto.path import (
     ACTIVE_CHECK_S,
     DEAD_AFTER_S,
-    IDLE_CHECK_S,
+    MEASURE_S,
     RELAY_RETRY_S,
     TRUST_S,
     Path,
     PathSet,
     PathSignal,
     PathState,
+    answer_target,
 )
-from ntvl.proto.technique import Outcome
+from ntvl.proto.surroundings import Surroundings
 from ntvl.wire.address import Address, Origin
-from ntvl.wire.control import Answer, Candidate, Fire, Message, Offer, Probe
+from ntvl.wire.control import Message, Probe, ProbeReply
 from ntvl.wire.stun import Stun
 
-__all__ = ["ACTIVE_S", "IDLE_AFTER_S", "Pathfinder", "Surroundings", "answer_target"]
+__all__ = ["ACTIVE_S", "IDLE_AFTER_S", "Pathfinder"]
 
 ACTIVE_S: Final = 10.0
 """Data within this time makes a peer active: its path is checked often."""
 IDLE_AFTER_S: Final = 300.0
 """Without data for this long a peer is let go."""
-ATTEMPT_RETRY_S: Final = (5.0, 15.0)
-"""Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over."""
-ATTEMPT_RETURN_S: Final = (5.0, 15.0, 60.0, 120.0, 300.0, 900.0)
-"""The same where a direct path has worked before: what was in its way may go as it came."""
-ATTEMPT_HOURLY_S: Final = 3600.0
-NO_ANSWER_WAIT_S: Final = 15.0
-"""Before the next offer to a peer that did not answer the last three."""
-ANSWERER_PATIENCE_S: Final = 3.0
-"""How long the side that answered the handshake waits for an offer before it makes one itself."""
-OUTCOMES_MAX: Final = 16
+NOMINATIONS: Final = 2
+RENOMINATE_S: Final = 0.5
+"""After a change of path the peer is told again so often and so soon: it may have heard news in the wrong order."""
+ALTERNATIVE_LIFE_S: Final = 30.0
+"""A direct path that nobody asked about for so long is forgotten, unless it has the data."""
+PROOF_S: Final = 5.0
+"""Between proofs that a direct path carries more than STUN, while data flows."""
 PROBES_MAX: Final = 64
 PROBE_LIFE_S: Final = 10.0
-
-
-class Surroundings:
-    """Is what a peer may ask of its node.
-
-    Args:
-        key: our static key.
-        overlay: the subnets of all our communities.
-        candidates: returns our candidates now.
-        refresh: asks the supernodes to look at our address again.
-        url: returns the URL of supernode `via`, for people.
-    """
-
-    def __init__(
-        self,
-        key: NodeKey,
-        *,
-        aes: bool,
-        direct: bool,
-        tie_breaker: int,
-        overlay: tuple[Network, ...] = (),
-        candidates: Callable[[], tuple[Candidate, ...]],
-        refresh: Callable[[float], None],
-        url: Callable[[int], str],
-    ) -> None:
-        self.key = key
-        self.aes = aes
-        self.direct = direct
-        self.tie_breaker = tie_breaker
-        self.overlay = overlay
-        self.candidates = candidates
-        self.refresh = refresh
-        self.url = url
 
 
 Send = Callable[[Message, Target | None], bool]
@@ -94,8 +59,10 @@ class Pathfinder:
     Args:
         handle: the peer's handle, in the checks' transaction ids.
         remote: the peer's static key: the larger key controls.
+        community: its id.
         overlay: the subnets of the community: never an underlay.
         send: seals and sends a control message to the peer.
+        wake: has the peer take stock of what changed.
     """
 
     def __init__(
@@ -105,8 +72,10 @@ class Pathfinder:
         *,
         handle: int,
         remote: bytes,
+        community: bytes,
         overlay: tuple[Network, ...],
         send: Send,
+        wake: Callable[[float], None],
     ) -> None:
         controlling = surroundings.key.public > remote
         self.paths = PathSet(controlling=controlling)
@@ -118,23 +87,25 @@ class Pathfinder:
             tie_breaker=surroundings.tie_breaker,
             random=context.random,
         )
-        self.outcomes: list[Outcome] = []
         self.last_data = float("-inf")
         """When frames last went either way, seconds."""
         self._context = context
         self._node = surroundings
         self._overlay = overlay
-        self._send = send
-        self._attempt: Attempt | None = None
-        self._attempts = 0
-        self._has_worked = False
-        self._next_attempt: float | None = None
+        self.send = send
+        self.wake = wake
         self._probes: dict[int, tuple[Path, float]] = {}
+        self.negotiation = Negotiation(context, surroundings, self, community=community, remote=remote, overlay=overlay)
+        self.inquiry = Inquiry(context, surroundings, self)
+        self._nominations_left = 0
+        self._nominated_at = float("-inf")
+        """When the last nomination that we follow was sent, as far as the round trip tells."""
 
     @property
     def is_direct(self) -> bool:
-        """Returns whether data goes by a direct path."""
-        return self.paths.selected is not None and self.paths.selected.is_direct
+        """Returns whether data goes by a direct path, or could and a relay is better."""
+        selected = self.paths.selected
+        return selected is not None and (selected.is_direct or self.paths.spare_direct() is not None)
 
     def is_used(self, now: float) -> bool:
         """Returns whether the peer is worth keepalives and new keys."""
@@ -149,29 +120,21 @@ class Pathfinder:
         lost what it knew of us, so that even a direct path is in doubt and attempts start over.
         """
         if fresh:
-            self._attempts = 0
+            self._nominated_at = float("-inf")
             self.disturb(now)
-        elif self.is_direct or self._attempts:
-            return
-        at = now if initiator else now + ANSWERER_PATIENCE_S
-        if self._next_attempt is None or at < self._next_attempt:
-            self._next_attempt = at
+        self.negotiation.handle_session(now, initiator=initiator, fresh=fresh)
 
     def handle_end(self) -> None:
         """Takes the peer's goodbye: only its relays are left."""
         for path in self.paths.directs():
             self.paths.remove(path)
-        self._attempt = None
-        self._attempts = 0
-        self._next_attempt = None
+        self.negotiation.handle_end()
 
     def handle_network_change(self, now: float) -> None:
         """Takes the news that our addresses changed: every direct path is in doubt and attempts start over."""
+        self.paths.handle_network_change()
         self.disturb(now)
-        self._attempts = 0
-        self._attempt = None
-        if self.is_used(now):
-            self._next_attempt = now
+        self.negotiation.handle_network_change(now)
 
     def disturb(self, now: float) -> None:
         """Puts every direct path in doubt: data goes by the relay as well until it answers."""
@@ -179,120 +142,71 @@ class Pathfinder:
             path.signal(PathSignal.DISTURBED)
             path.next_check = now
 
-    # --- offers ---
-
-    def handle_offer(self, offer: Offer, origin: Origin, now: float) -> None:
-        """Takes the peer's offer and answers it."""
-        mine = self._attempt
-        if mine is not None and mine.ours and mine.state is AttemptState.OFFERED and self.paths.controlling:
-            return  # Both offered at once: the controlling side's attempt stands, and it is on its way to the peer.
-        if not self._node.direct:
-            return
-        if self._set_credentials(offer):
-            self.disturb(now)
-        if mine is None or mine.ours or mine.number != offer.attempt:
-            self.paths.forget_unconfirmed()
-            self._attempts += 1
-            mine = Attempt(offer.attempt, self._attempts, ours=False, local=self._node.candidates(), now=now)
-            mine.handle_offer(self._usable(offer.candidates, mine), now)
-            self._attempt = mine
-        self._next_attempt = None
-        self._send(Answer(mine.number, self.checks.ufrag, self.checks.password, mine.local), answer_target(origin))
-
-    def handle_answer(self, answer: Answer, now: float) -> None:
-        """Takes the answer to our offer and tells the peer the moment."""
-        mine = self._attempt
-        if mine is None or mine.number != answer.attempt:
-            return
-        self._set_credentials(answer)
-        if mine.handle_answer(self._usable(answer.candidates, mine), now):
-            self._send(Fire(mine.number), None)
-
-    def handle_fire(self, fire: Fire, now: float) -> None:
-        """Takes the agreed moment."""
-        if self._attempt is not None and self._attempt.number == fire.attempt:
-            self._attempt.handle_fire(now)
-
-    def _set_credentials(self, offer: Offer | Answer) -> bool:
-        """Returns whether they are others than before: then the peer has started anew."""
-        changed = self.checks.is_ready and self.checks.remote_password != offer.password
-        self.checks.remote_ufrag = offer.ufrag
-        self.checks.remote_password = offer.password
-        return changed
-
-    def _usable(self, candidates: tuple[Candidate, ...], mine: Attempt) -> tuple[Candidate, ...]:
-        return usable_candidates(candidates, mine.local, self._overlay)
-
-    def _start_attempt(self, now: float) -> None:
-        self._next_attempt = None
-        if not self._node.direct or not self.is_used(now) or (self.is_direct and self._attempts):
-            return
-        self._attempts += 1
-        self.paths.forget_unconfirmed()
-        number = int.from_bytes(self._context.random(4), "big")
-        self._attempt = Attempt(number, self._attempts, ours=True, local=self._node.candidates(), now=now)
-
-    def _run_attempt(self, now: float) -> None:
-        attempt = self._attempt
-        if attempt is None:
-            return
-        offer, aims = attempt.handle_timeout(now)
-        if offer:
-            self._send(Offer(attempt.number, self.checks.ufrag, self.checks.password, attempt.local), None)
-        for aim in aims:
-            path = self.paths.add_direct(Target(aim.host, aim.port), aim.kind)
-            if path is not None and path.state is not PathState.VALID:
-                self._check(path, now)
-        self._close_attempt(now)
-
-    def _close_attempt(self, now: float) -> None:
-        attempt = self._attempt
-        if attempt is None or attempt.state is not AttemptState.ENDED:
-            return
-        self._attempt = None
-        self.outcomes = (self.outcomes + attempt.outcomes)[-OUTCOMES_MAX:]
-        if any(p.state is PathState.VALID for p in self.paths.directs()):
-            return
-        self.paths.forget_unconfirmed()
-        if attempt.outcomes[-1].verdict == "no-answer":
-            self._attempts -= 1  # The peer was out of reach altogether: that says nothing about its NAT.
-            self._next_attempt = now + NO_ANSWER_WAIT_S
-            return
-        place = self._attempts - 1
-        waits = ATTEMPT_RETURN_S if self._has_worked else ATTEMPT_RETRY_S
-        wait = waits[place] if place < len(waits) else ATTEMPT_HOURLY_S
-        # The side that did not offer comes in later, and only if the other stays quiet.
-        self._next_attempt = now + wait + (0.0 if attempt.ours else ANSWERER_PATIENCE_S)
-
     # --- checks ---
 
-    def _check(self, path: Path, now: float) -> None:
-        """Asks on a path: STUN on a direct one, a sealed probe on a relay."""
+    def check(self, path: Path, now: float) -> None:
+        """Asks on a path: STUN on a direct one, a sealed probe on a relay. Both can nominate it."""
+        nominate = path is self.paths.selected and self.paths.controlling
         if path.is_direct:
             if not self.checks.is_ready:
                 return
-            nominate = path is self.paths.selected
             self._context.send(self.checks.build_request(path, now, nominate=nominate), path.target)
-        else:
-            number = int.from_bytes(self._context.random(7), "big") & ~1
-            if not self._send(Probe(number), path.target):
-                return
-            while len(self._probes) >= PROBES_MAX:
-                del self._probes[next(iter(self._probes))]
-            self._probes[number] = (path, now)
-        if path.asked_since is None:
-            path.asked_since = now
-        path.next_check = now + (RELAY_RETRY_S if path.state is PathState.DEAD else path.recheck_s())
+            self._ask_proof(path, now)
+        elif not self._probe(path, now):
+            return
+        if path.handle_asked(now) and path is self.paths.selected:
+            self._node.refresh(now)  # Not first when it is in doubt: then the relay may need our new address already.
+        wait_s = RELAY_RETRY_S if path is self.paths.selected else MEASURE_S
+        path.next_check = now + (wait_s if path.state is PathState.DEAD else path.recheck_s())
 
-    def handle_probe_reply(self, number: int, now: float) -> None:
-        """Takes the answer to a probe of a relay.
+    def _probe(self, path: Path, now: float) -> bool:
+        number = int.from_bytes(self._context.random(7), "big") & ~1
+        if not self.send(Probe(number, path is self.paths.selected and self.paths.controlling), path.target):
+            return False
+        while len(self._probes) >= PROBES_MAX:
+            del self._probes[next(iter(self._probes))]
+        self._probes[number] = (path, now)
+        return True
+
+    def _ask_proof(self, path: Path, now: float) -> None:
+        """Asks by a direct path that answers STUN whether it lets through what looks like data."""
+        if not self.paths.controlling or path.first_at is None:
+            return
+        if path.proven_at is not None:
+            active = path is self.paths.selected and now - self.last_data < ACTIVE_S
+            if not active or now - path.proven_at < PROOF_S:
+                return
+        if self._probe(path, now) and path.proof_asked is None:
+            path.proof_asked = now
+
+    def handle_nomination(self, target: Target, now: float) -> None:
+        """Takes the news that the controlling side has chosen the path with this target."""
+        path = self.paths.find(target)
+        if path is None or self.paths.controlling:
+            return
+        sent = now - (path.rtt_s or 0.0) / 2
+        if sent < self._nominated_at:
+            return  # Overtaken on a shorter way by what was decided later.
+        self._nominated_at = sent
+        self.paths.nominate(path)
+
+    def handle_probe(self, probe: Probe, target: Target, now: float) -> None:
+        """Takes a probe of the peer's that came by `target`: answers it, and follows where it nominates."""
+        self.send(ProbeReply(probe.id), target)
+        if probe.nominates:
+            self.handle_nomination(target, now)
+
+    def handle_probe_reply(self, number: int, now: float, target: Target | None = None) -> None:
+        """Takes the answer to a probe, which came by `target`.
 
         Raises:
-            PeerError: reason "transaction": no such probe.
+            PeerError: reason "transaction": no such probe, or not by the way that was asked about.
         """
         path, sent = self._probes.pop(number, (None, 0.0))
         if path is None or now - sent > PROBE_LIFE_S:
             raise PeerError("transaction", "a reply to no probe")
+        if path.is_direct and target != path.target:
+            raise PeerError("transaction", "answered another way")
         self._confirm(path, now - sent, now)
 
     def handle_check(self, message: Stun, data: bytes, origin: Origin, now: float) -> None:
@@ -303,40 +217,72 @@ class Pathfinder:
         Source:
             RFC 8445 sections 7.3.1.3 (peer-reflexive candidates), 7.3.1.4 (triggered checks) and 7.3.1.5 (nomination).
         """
-        answer, understood = self.checks.handle_request(message, data, origin)
+        if not self._node.direct:
+            raise PeerError("integrity", "a check where all goes by relay")
+        answer, counts = self.checks.handle_request(message, data, origin)
+        self.paths.controlling = self.checks.controlling
         target = answer_target(origin)
         self._context.send(answer, target)
-        usable = understood and is_underlay(origin.address, self._overlay)
+        usable = counts and is_underlay(origin.address, self._overlay)
         path = self.paths.add_direct(target, "prflx") if usable else None
         if path is None:
             return
         path.last_rx = now
-        if message.use_candidate and not self.paths.controlling:
-            self.paths.nominate(path)
+        self.negotiation.handle_observed(origin)
+        if path is not self.paths.selected and now - (path.confirmed_at or now) > TRUST_S:
+            path.signal(PathSignal.DISTURBED)  # An alternative that only the other side measures.
+        if message.use_candidate:
+            self.handle_nomination(target, now)
         if path.state is not PathState.VALID and (path.asked_since is None or now >= (path.next_check or now)):
-            self._check(path, now)
+            self.check(path, now)
 
     def handle_check_answer(self, message: Stun, data: bytes, origin: Origin, now: float) -> None:
-        """Takes the answer to a check of ours: the path is confirmed.
+        """Takes the answer to a check of ours: the path is confirmed, or asked about again in the other role.
 
         Raises:
-            PeerError: as `Checks.handle_response`.
+            PeerError: as `Checks.handle_response` and `Checks.handle_conflict`.
         """
+        if message.error_code == ROLE_CONFLICT:
+            path = self.checks.handle_conflict(message, data, origin, now)
+            self.paths.controlling = self.checks.controlling
+            if self.paths.find(path.target) is path:
+                self.check(path, now)
+            return
         path, rtt_s, _ = self.checks.handle_response(message, data, origin, now)
-        self._confirm(path, rtt_s, now)
+        if path.proof_asked is not None and now - path.proof_asked > path.doubt_s():
+            return  # STUN gets through and nothing else does: that is no path for data.
+        self._confirm(path, rtt_s, now, sealed=False)
 
-    def _confirm(self, path: Path, rtt_s: float, now: float) -> None:
+    def _confirm(self, path: Path, rtt_s: float, now: float, *, sealed: bool = True) -> None:
+        if path.kind == "guess" and self.paths.find(path.target) is None:
+            self.paths.adopt(path)
         if self.paths.find(path.target) is not path:
             raise PeerError("transaction", "a path given up meanwhile")
-        path.handle_answer(rtt_s, now)
-        self._has_worked = self._has_worked or path.is_direct
-        path.next_check = now + self._interval_s(path, now)
-        if self.paths.select() and path is self.paths.selected and path.is_direct and self.paths.controlling:
-            self._check(path, now)  # with USE-CANDIDATE: the peer follows at once
+        path.handle_answer(rtt_s, now, sealed=sealed)
+        self.negotiation.handle_confirmed(path, now)
+        if path.is_direct and path.proven_at is None and self.paths.controlling:
+            self._ask_proof(path, now)
+            path.next_check = now + path.recheck_s()
+        else:
+            path.next_check = now + self._interval_s(path, now)
+        if self.paths.select() or self.paths.weigh(now):
+            self._nominate(now)
+
+    def _nominate(self, now: float) -> None:
+        """Tells the peer of another choice at once, by the way that was chosen."""
+        if self.paths.controlling and self.paths.selected is not None:
+            self._nominations_left = NOMINATIONS
+            self.check(self.paths.selected, now)
 
     def _interval_s(self, path: Path, now: float) -> float:
+        selected = self.paths.selected
+        if path is not selected:
+            return MEASURE_S if selected is None or not selected.loss else ACTIVE_CHECK_S
+        if self._nominations_left:
+            self._nominations_left -= 1
+            return RENOMINATE_S
         active = now - self.last_data < ACTIVE_S or not path.is_direct
-        return ACTIVE_CHECK_S if active else IDLE_CHECK_S
+        return ACTIVE_CHECK_S if active else self._context.keepalive_s
 
     def _judge(self, path: Path, now: float) -> None:
         """Draws the conclusion from a silence."""
@@ -346,12 +292,12 @@ class Pathfinder:
             path.asked_since = None
             path.next_check = now + RELAY_RETRY_S
             if path.is_direct:
+                was_direct = self.is_direct
                 selected = path is self.paths.selected
                 self.paths.remove(path)
-                if selected:
-                    self._attempts = 0
-                    self._next_attempt = now
-        elif now >= asked + path.doubt_s() and path.signal(PathSignal.UNANSWERED):
+                if selected or (was_direct and not self.is_direct):
+                    self.negotiation.handle_lost(now)
+        elif now >= asked + path.doubt_s() and path.signal(PathSignal.UNANSWERED) and path is self.paths.selected:
             self._node.refresh(now)
 
     # --- what is heard ---
@@ -364,7 +310,7 @@ class Pathfinder:
         if path is None and target.relay is None and is_underlay(Address(target.host, target.port), self._overlay):
             path = self.paths.add_direct(target, "prflx") if self._node.direct else None
             if path is not None:
-                self._check(path, now)
+                self.check(path, now)
         if path is not None:
             path.last_rx = max(path.last_rx or at, at)
 
@@ -376,8 +322,7 @@ class Pathfinder:
         if moved:
             self._wake(activity, now)
             self.last_data = now
-            if self._node.direct and not self.is_direct and self._attempt is None and self._next_attempt is None:
-                self._next_attempt = now  # One that came due while nobody used the peer.
+            self.negotiation.handle_data(now)
 
     def _wake(self, activity: Activity, now: float) -> None:
         """Looks at the path as data starts to flow: not confirmed lately means in doubt until it is."""
@@ -386,6 +331,7 @@ class Pathfinder:
             return
         confirmed = path.confirmed_at if path.confirmed_at is not None else float("-inf")
         if now - self.last_data >= ACTIVE_S:
+            self.paths.forget_evidence()
             if path.is_direct and now - confirmed > TRUST_S:
                 path.signal(PathSignal.DISTURBED)
             path.next_check = now if path.is_direct or path.next_check is None else path.next_check
@@ -427,54 +373,47 @@ class Pathfinder:
                 self._judge(path, now)
             elif path.state is not PathState.NEW:
                 path.asked_since = None
-        if self._attempt is None:
+        if not self.negotiation.is_running:
             self._forget_stale(now)
         for path in list(self.paths):
             if self._is_kept(path, now) and path.next_check is not None and now >= path.next_check:
-                self._check(path, now)
-        if self._next_attempt is not None and now >= self._next_attempt and self._attempt is None:
-            self._start_attempt(now)
-        self._run_attempt(now)
+                self.check(path, now)
+        self.negotiation.handle_timeout(now)
 
     def _forget_stale(self, now: float) -> None:
-        """Forgets direct paths that were confirmed and not chosen: only the selected one is checked, so no other is
-        sure.
-        """
+        """Forgets direct paths that were confirmed, not chosen, and are not measured by either side."""
         for path in self.paths.directs():
-            confirmed = path.confirmed_at
-            if path is not self.paths.selected and confirmed is not None and now >= confirmed + TRUST_S:
+            if path is self.paths.selected or path.confirmed_at is None or now < path.confirmed_at + TRUST_S:
+                continue
+            if path not in self.paths.alternatives() and now >= (path.last_rx or now) + ALTERNATIVE_LIFE_S:
                 self.paths.remove(path)
 
     def _is_kept(self, path: Path, now: float) -> bool:
-        """Returns whether a path is worth a check: a relay only while it carries data."""
-        if path is not self.paths.selected and path.state is not PathState.DOUBT:
-            return False
-        return now - self.last_data < (IDLE_AFTER_S if path.is_direct else ACTIVE_S)
+        """Returns whether a path is worth a check: a relay, or an alternative, only while there is data."""
+        if path is self.paths.selected or (path.is_direct and path.state is PathState.DOUBT):
+            return now - self.last_data < (IDLE_AFTER_S if path.is_direct else ACTIVE_S)
+        if path.proof_asked is not None and path.proven_at is None:
+            return True
+        measured = path.state is PathState.DOUBT or path in self.paths.alternatives()
+        return measured and now - self.last_data < ACTIVE_S
 
     def settle(self, now: float) -> None:
         """Selects, ends an attempt that has succeeded, and arms the checks of what is selected."""
-        self.paths.select()
+        before = self.paths.selected
+        if self.paths.select() and before is not None:
+            self._nominate(now)
+        self.negotiation.settle(now)
         selected = self.paths.selected
         if selected is None:
             return
-        sure = selected.is_direct and selected.state is PathState.VALID
-        attempt, confirmed = self._attempt, selected.confirmed_at
-        # Confirmed before the attempt began proves nothing about now.
-        if sure and attempt is not None and confirmed is not None and confirmed >= attempt.started:
-            attempt.handle_confirmed(now)
-            self._close_attempt(now)
-        if selected.next_check is None:
-            selected.next_check = now + self._interval_s(selected, now)
+        for path in (selected, *self.paths.alternatives()):
+            if path.next_check is None:
+                path.next_check = now + self._interval_s(path, now)
 
     def poll_timeout(self, now: float) -> float | None:
         """Returns when `handle_timeout` has something to do."""
-        times: list[float] = []
-        if self._attempt is not None:
-            wake = self._attempt.poll_timeout()
-            if wake is not None:
-                times.append(wake)
-        elif self._next_attempt is not None:
-            times.append(self._next_attempt)
+        wake = self.negotiation.poll_timeout()
+        times = [] if wake is None else [wake]
         for path in self.paths:
             kept = self._is_kept(path, now)
             if kept and path.asked_since is not None and _is_judged(path):
@@ -490,9 +429,3 @@ def _is_judged(path: Path) -> bool:
     if path.asked_since is None or path.state is PathState.DEAD:
         return False
     return not (path.is_direct and path.state is PathState.NEW)
-
-
-def answer_target(origin: Origin) -> Target:
-    """Returns where an answer goes: back by the way that the question came."""
-    relay = None if origin.relay is None else (origin.relay.source, origin.relay.target)
-    return Target(origin.address.host, origin.address.port, origin.socket, relay)

@@ -30,11 +30,13 @@ from ntvl.proto.events import Notice, PathChanged, PingReply
 from ntvl.proto.handshake import Received
 from ntvl.proto.link import Link, Session
 from ntvl.proto.membership import Membership
-from ntvl.proto.path import PathState
-from ntvl.proto.pathfinder import ACTIVE_S, Pathfinder, Surroundings, answer_target
+from ntvl.proto.path import PathState, answer_target
+from ntvl.proto.pathfinder import ACTIVE_S, Pathfinder
+from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.text import explain
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.control import (
+    Aim,
     Answer,
     Bye,
     Confirm,
@@ -122,7 +124,9 @@ class Peer:
             handle=handle,
             remote=key,
             overlay=(*membership.overlay, *surroundings.overlay),
+            community=membership.community.id,
             send=self._send,
+            wake=self._settle,
         )
         self._was_up = False
         self._last_reset = float("-inf")
@@ -337,23 +341,19 @@ class Peer:
                 if session is not None and session.keys.receive_index == index and not session.keys.initiator:
                     self._send(Confirm(), answer_target(origin))
             case Probe():
-                self._send(ProbeReply(message.id), answer_target(origin))
+                self.pathfinder.handle_probe(message, answer_target(origin), now)
             case ProbeReply():
                 self._handle_probe_reply(message.id, origin, now)
-            case Offer():
-                self.pathfinder.handle_offer(message, origin, now)
-            case Answer():
-                self.pathfinder.handle_answer(message, now)
-            case Fire():
-                self.pathfinder.handle_fire(message, now)
+            case Offer() | Answer() | Aim() | Fire():
+                self.pathfinder.negotiation.handle_message(message, origin, now)
             case Bye():
                 self._end(now)
             case _:
-                pass
+                self.pathfinder.inquiry.handle_message(message, origin, now)
 
     def _handle_probe_reply(self, number: int, origin: Origin, now: float) -> None:
         if not number & 1:
-            self.pathfinder.handle_probe_reply(number, now)
+            self.pathfinder.handle_probe_reply(number, now, answer_target(origin))
             return
         ping = self._pings.pop(number, None)
         if ping is None or ping.sent is None:
@@ -377,7 +377,8 @@ class Peer:
 
     def handle_check_answer(self, message: Stun, data: bytes, origin: Origin, now: float) -> None:
         """Takes the answer to a check of ours; raises PeerError for the caller to count."""
-        self.pathfinder.handle_check_answer(message, data, origin, now)
+        if not self.pathfinder.negotiation.handle_seen(message, origin, now):
+            self.pathfinder.handle_check_answer(message, data, origin, now)
         self._settle(now)
 
     # --- what the node and the data plane tell ---
@@ -394,6 +395,12 @@ class Peer:
     def handle_network_change(self, now: float) -> None:
         """Takes the news that our own addresses changed."""
         self.pathfinder.handle_network_change(now)
+        self._settle(now)
+
+    def handle_nat(self, now: float) -> None:
+        """Takes the news that more is known of our NAT."""
+        self.pathfinder.negotiation.handle_nat(now)
+        self.pathfinder.inquiry.handle_nat(now)
         self._settle(now)
 
     def set_relay(self, via: int, target: Target, now: float) -> None:

@@ -9,24 +9,26 @@ goes. The session roams: the supernode follows our address by any sealed message
 "unknown" in a keepalive reply) makes us register again at once.
 """
 
-from typing import Final, Protocol
+from typing import Final
 
-from ntvl.dataplane.interface import Target
 from ntvl.errors import PeerError
-from ntvl.identity.keys import format_key
 from ntvl.identity.url import SupernodeUrl
+from ntvl.proto.carriage import Carriage
 from ntvl.proto.context import Context
-from ntvl.proto.duration import format_duration
-from ntvl.proto.events import KeyLearned, Notice, SupernodeState
+from ntvl.proto.events import KeyLearned, SupernodeState
+from ntvl.proto.keepalives import Keepalives
+from ntvl.proto.key_question import KeyQuestion
 from ntvl.proto.link import Link
 from ntvl.proto.membership import Membership
 from ntvl.proto.settings import NodeSettings
-from ntvl.proto.standing import Standing, StandingOwner
+from ntvl.proto.skew import Skew
+from ntvl.proto.standing import RegistrationOwner, Standing
 from ntvl.wire.address import Address, Origin, parse_address
 from ntvl.wire.control import (
     Keepalive,
     KeepaliveReply,
     Message,
+    PunchReply,
     Refused,
     Registered,
     Roster,
@@ -34,28 +36,13 @@ from ntvl.wire.control import (
     build_message,
     parse_message,
 )
-from ntvl.wire.service import build_key_request, parse_key_reply
 
-__all__ = ["Registration", "RegistrationOwner"]
+__all__ = ["Registration"]
 
-ANSWER_WAIT_S: Final = (1.0, 1.0, 2.0)
-"""Waits for an answer to a keepalive; after the last the supernode is unreachable."""
 RECONNECT_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
-KEY_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 30.0)
 RESET_SPACING_S: Final = 1.0
 REFRESH_SPACING_S: Final = 0.5
-SKEW_MAX_S: Final = 300.0
 ADDRESSES_MAX: Final = 4
-
-
-class RegistrationOwner(StandingOwner, Protocol):
-    """Is what a registration tells its node."""
-
-    def handle_supernode_lost(self, via: int, now: float) -> None:
-        """The supernode does not answer any more."""
-
-    def handle_observed(self, via: int, now: float) -> None:
-        """The supernode sees us at another address than before."""
 
 
 class Registration:
@@ -86,25 +73,23 @@ class Registration:
         self.observed: Address | None = None
         self.rtt_s: float | None = None
         self.standings = {
-            m.community.id: Standing(context, settings, owner, via=via, membership=m, send=self._send)
+            m.community.id: Standing(context, settings, owner, via=via, membership=m, send=self.send)
             for m in memberships
         }
         self._addresses: tuple[Address, ...] = ()
         self._link: Link | None = None
         self._connect_at: float | None = None
         self._connects = 0
-        self._handshake_sent = 0.0
-        self._key_at: float | None = None
-        self._key_tries = 0
-        self._key_nonce = b""
-        self._key_warned = b""
-        self._keepalive_s = 20.0
-        self._keepalive_at: float | None = None
-        self._asked: dict[int, float] = {}
-        self._unanswered = 0
+        self.question = KeyQuestion(self.url, context.random)
+        self._keepalives = Keepalives()
         self._last_reset = float("-inf")
         self._last_refresh = float("-inf")
-        self._skew_warned = False
+        self._refresh_at: float | None = None
+        self._has_moved = False
+        self._skew = Skew(self.url)
+        self._handshake = b""
+        proxy = settings.proxies[via] if settings.proxies else ""
+        self.carriage = Carriage(context, via=via, url=str(self.url), streams=settings.streams, proxy=proxy)
         self._silence_told = False
         self._closed = False
 
@@ -116,11 +101,15 @@ class Registration:
         return None if standing is None or self.state != "registered" else standing.relay_id
 
     @property
+    def resolved(self) -> tuple[Address, ...]:
+        """Returns every address at which it may answer over UDP, the one that did first."""
+        first = () if self.address is None or self.carriage.way != "udp" else (self.address,)
+        return tuple(dict.fromkeys((*first, *self._addresses)))
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         """Returns every address at which the supernode may answer."""
-        if self.address is None or self.address in self._addresses:
-            return self._addresses
-        return (self.address, *self._addresses)
+        return (*self.resolved, *self.carriage.addresses)
 
     def is_reachable(self) -> bool:
         """Returns whether it answered lately."""
@@ -131,40 +120,44 @@ class Registration:
     def handle_addresses(self, addresses: tuple[Address, ...], now: float) -> None:
         """Takes the addresses that the supernode's name resolves to now, none where the name does not resolve."""
         self._addresses = addresses[:ADDRESSES_MAX]
-        if not self._addresses or self.state != "resolving":
+        if self.state != "resolving" or not (self._addresses or self.carriage.has_proxy):
             return
         self._set_state("connecting")
         self._connect(now)
         self._schedule()
 
-    def expects_key(self, data: bytes) -> bool:
-        """Returns whether a KEY_REPLY answers our question."""
-        return bool(self._key_nonce) and parse_key_reply(data)[0] == self._key_nonce
+    def handle_network(self, way: str, now: float) -> None:
+        """Takes what carried to this supernode last on the network where we are: a kind of carrier, or empty."""
+        self.carriage.remember(way, now)
+        self._schedule()
+
+    def handle_carrier(self, kind: str, address: Address | None, now: float) -> None:
+        """Takes a carrier that is open at a loopback address, or (None) one that failed or broke."""
+        if self.carriage.handle_carrier(kind, address, now):
+            self.carriage.begin(now)
+            if address is not None and self.key is None:
+                self._context.send_to_all(self.question.build(), (address,))
+            elif address is not None and self._link is not None and self._link.is_shaking:
+                self._context.send_to_all(self._handshake, (address,))
+            else:
+                self._connect(now)
+        self._schedule()
 
     def handle_key_reply(self, data: bytes, now: float) -> None:
         """Takes a KEY_REPLY: a first key is learned, another key than the known one is refused.
 
         Raises:
-            PeerError: as `parse_key_reply`, or reason "transaction".
+            PeerError: as `KeyQuestion.take`.
         """
-        nonce, key = parse_key_reply(data)
-        if not self._key_nonce or nonce != self._key_nonce:
-            raise PeerError("transaction", "a key nobody asked for")
+        key = self.question.take(data)
         if self.key is None:
-            self._key_nonce = b""
-            self._key_at = None
+            self.question.settle()
             self.key = key
             self._context.events.append(KeyLearned(self.via, key))
             self._connect(now)
-        elif key != self.key and self._key_warned != key:
-            self._key_warned = key
+        elif key != self.key and (notice := self.question.warn(key, self.key)) is not None:
             self._set_state("refused")
-            text = (
-                f"supernode {self.url.host}:{self.url.port} shows the key {format_key(key)} instead of "
-                f"{format_key(self.key)}: refused, for it may be an impostor; if its owner did change the key, "
-                "remove the old one from known_supernodes.json in the state directory, or correct the URL"
-            )
-            self._context.events.append(Notice("error", "supernode-key", text))
+            self._context.events.append(notice)
             self._context.count("supernode-key")
         self._schedule()
 
@@ -172,26 +165,23 @@ class Registration:
         """Takes the RESPONSE to our initiation; raises PeerError for the caller to count."""
         if self._link is None:
             raise PeerError("unknown-session")
-        sent = self._handshake_sent
         self._link.handle_response(data, now)
         self._link.dropped.clear()
-        self.address = origin.address
-        self.rtt_s = now - sent
+        self._follow(origin.address, now)
+        self.rtt_s = self._link.rtt_s
         self._connects = 0
         self._silence_told = False
         self._connect_at = None
-        self._key_at = None
-        self._key_nonce = b""
-        self._unanswered = 0
-        self._asked.clear()
-        lasting = self.state == "registered" or (self.state == "refused" and not self._key_warned)
+        self.question.settle()
+        self._keepalives.forget()
+        lasting = self.state == "registered" or (self.state == "refused" and not self.question.warned)
         if not lasting:
-            self._key_warned = b""
+            self.question.warned = b""
             self._set_state("connecting")
             for standing in self.standings.values():
                 standing.ask(now)
         self._send_keepalive(now)
-        self._run(now)
+        self.handle_timeout(now)
 
     def handle_cookie(self, data: bytes, now: float) -> None:
         """Takes a COOKIE: the supernode is under load."""
@@ -206,21 +196,32 @@ class Registration:
         session = self._link.sending if self._link is not None else None
         known = session is not None and index in (0, session.keys.send_index)
         # Neither uses up the other's rate: 0 makes us ask, and that brings the news of the lost session.
-        if not known or (self._asked if index == 0 else now - self._last_reset < RESET_SPACING_S):
+        if not known or (self._keepalives.is_waiting if index == 0 else now - self._last_reset < RESET_SPACING_S):
             self._context.count("rate")
             return
         self._last_reset = now if index else self._last_reset
         self._connect(now) if index else self._send_keepalive(now)
         self._schedule()
 
-    def refresh(self, now: float) -> None:
-        """Has the supernode look at our address again, at most twice a second; on a change of network for one."""
-        if self._link is None or now - self._last_refresh < REFRESH_SPACING_S:
+    def refresh(self, now: float, *, moved: bool = False) -> None:
+        """Has the supernode look at our address again, at most twice a second; `moved`: the network is another one."""
+        if self._link is None:
             return
-        self._last_refresh = now
+        moved = self._has_moved = moved or self._has_moved
+        if now - self._last_refresh < REFRESH_SPACING_S:
+            self._refresh_at = self._last_refresh + REFRESH_SPACING_S
+            self._schedule()
+            return
+        self._last_refresh, self._refresh_at = now, None
+        self._has_moved = False
+        carried = self.carriage.is_carried
+        if moved:
+            self.carriage.renew(now)
+            if self._link.is_shaking:
+                self._context.send_to_all(self._handshake, self.addresses)
         if self._link.sending is not None:
             self._send_keepalive(now)
-        elif self._addresses:
+        if (moved and carried) or (self._link.sending is None and self.addresses):
             self._connects = 0
             self._connect(now)
         self._schedule()
@@ -230,20 +231,36 @@ class Registration:
         if self._link is None:
             raise PeerError("unknown-session")
         body, _ = self._link.open(data, index)
-        self.address = origin.address
+        self._follow(origin.address, now)
         message = parse_message(body)
         if isinstance(message, int):
-            self._send(Unsupported(message))
+            self.send(Unsupported(message))
         else:
             self._handle_message(message, now)
-        self._run(now)
+        self.handle_timeout(now)
+
+    def _follow(self, address: Address, now: float) -> None:
+        """Takes the address of an authentic answer for the supernode's, for relays too."""
+        if not self.carriage.handle_answer(address, now) or address == self.address:
+            return
+        self.address = address
+        if self.state == "registered":
+            self._tell_relays(now)
+
+    def _tell_relays(self, now: float) -> None:
+        for standing in self.standings.values():
+            if standing.relay_id is not None:
+                self._owner.handle_registered(self.via, standing.membership, "", now)
 
     def _handle_message(self, message: Message, now: float) -> None:
         if isinstance(message, KeepaliveReply):
             self._handle_keepalive_reply(message, now)
-            return
-        if not isinstance(message, Registered | Refused | Roster):
-            return
+        elif isinstance(message, PunchReply):
+            self._owner.handle_punch_reply(message, now)
+        elif isinstance(message, Registered | Refused | Roster):
+            self._handle_news(message, now)
+
+    def _handle_news(self, message: Registered | Refused | Roster, now: float) -> None:
         standing = self.standings.get(message.community)
         if standing is None and isinstance(message, Refused):
             # The supernode could not read our certificate, so it does not know for which community it was.
@@ -266,7 +283,7 @@ class Registration:
             return
         self._set_state("registered")  # First: the node asks for relay ids when it hears of the registration.
         standing.handle_registered(message, now)
-        self._keepalive_s = min(max(message.keepalive_s, 5.0), 120.0)
+        self._keepalives.set_interval(message.keepalive_s)
         self._note_observed(message.observed_host, message.observed_port, now)
         self._note_time(message.server_time)
 
@@ -274,34 +291,24 @@ class Registration:
         """Registers again where our certificate changed."""
         for standing in self.standings.values():
             standing.renew(now)
-        self._run(now)
+        self.handle_timeout(now)
 
     # --- keepalives ---
 
     def _send_keepalive(self, now: float) -> None:
         request = int.from_bytes(self._context.random(4), "big") | 1
-        waits = self._keepalive_at if self._asked else None
-        self._asked[request] = now
-        while len(self._asked) > 8:
-            del self._asked[next(iter(self._asked))]
+        self._keepalives.note_asked(request, now, self.rtt_s)
         held = tuple((community, s.version) for community, s in self.standings.items() if s.relay_id is not None)
-        self._send(Keepalive(request, self._settings.incarnation, held))
-        at = now + ANSWER_WAIT_S[min(self._unanswered, len(ANSWER_WAIT_S) - 1)]
-        self._keepalive_at = at if waits is None else min(at, waits)  # Asking again puts off no judgement.
+        self.send(Keepalive(request, self._settings.incarnation, held))
 
     def _handle_keepalive_reply(self, message: KeepaliveReply, now: float) -> None:
-        sent = self._asked.pop(message.request, None)
-        if sent is None:
+        rtt_s = self._keepalives.note_answer(message.request, now, at_most_s=self._context.keepalive_s)
+        if rtt_s is None:
             return
-        self.rtt_s = now - sent
-        self._unanswered = 0
-        self._asked.clear()
-        self._keepalive_at = now + self._keepalive_s
+        self.rtt_s = rtt_s
         if self.state == "unreachable":
             self._set_state("registered" if any(s.relay_id for s in self.standings.values()) else "connecting")
-            for standing in self.standings.values():
-                if standing.relay_id is not None:
-                    self._owner.handle_registered(self.via, standing.membership, "", now)
+            self._tell_relays(now)
         for community, standing in self.standings.items():
             if community in message.unknown:
                 standing.handle_unknown(now)
@@ -312,12 +319,11 @@ class Registration:
         self._note_time(message.server_time)
 
     def _handle_unanswered(self, now: float) -> None:
-        self._unanswered += 1
-        self._keepalive_at = None
-        if self._unanswered < len(ANSWER_WAIT_S):
+        again = self._keepalives.give_up()
+        self.carriage.begin(now)
+        if again:
             self._send_keepalive(now)
             return
-        self._keepalive_at = None
         if self.is_reachable() or self.state == "connecting":
             self._set_state("unreachable")
             self._owner.handle_supernode_lost(self.via, now)
@@ -329,20 +335,17 @@ class Registration:
         except PeerError as error:
             self._context.count(error.reason)
             return
-        if observed != self.observed:
+        if self.carriage.is_carried:
+            # What it sees is the far end of a carrier, an address of its own host: nobody can reach us there.
+            self.observed = None
+        elif observed != self.observed:
             self.observed = observed
             self._owner.handle_observed(self.via, now)
 
     def _note_time(self, server_time: float) -> None:
-        skew = self._context.wall() - server_time
-        if server_time and abs(skew) > SKEW_MAX_S and not self._skew_warned:
-            self._skew_warned = True
-            ahead = "ahead of" if skew > 0 else "behind"
-            text = (
-                f"this machine's clock is {format_duration(abs(skew))} {ahead} that of supernode {self.url.host}: "
-                "certificates may be refused until both are right; set the clock, or run a time service"
-            )
-            self._context.events.append(Notice("warning", "clock", text))
+        notice = self._skew.judge(self._context.wall() - server_time) if server_time else None
+        if notice is not None:
+            self._context.events.append(notice)
 
     # --- session ---
 
@@ -367,13 +370,15 @@ class Registration:
             self._send_handshake(datagram, now)
 
     def _send_handshake(self, datagram: bytes, now: float) -> None:
-        """Sends to every address that the name resolves to; the first that answers is used from then on."""
-        self._handshake_sent = now
-        for address in self.addresses:
-            self._context.send(datagram, Target(address.host, address.port))
-        if self._link is not None and self._link.tries == 3 and self._key_at is None:
+        """Sends to every address; the first that answers is used from then on."""
+        self._handshake = datagram
+        tries = self._link.tries if self._link is not None else 0
+        if self._link is None or self._link.sending is None:
+            self.carriage.begin(now)
+        self._context.send_to_all(datagram, self.carriage.targets(self.addresses, tries))
+        if tries == 3 and self.question.at is None:
             self._ask_key(now)  # A supernode with another key does not answer at all: see which key it shows.
-        elif self._link is not None and self._link.tries == 4:
+        elif tries == 4:
             self._note_silence(now)
 
     def _note_silence(self, now: float) -> None:
@@ -382,37 +387,32 @@ class Registration:
             return
         self._silence_told = True
         self._mark_unreachable(now)
-        text = (
-            f"supernode {self.url.host}:{self.url.port} does not answer: is it running, is its UDP port open, "
-            "and does this network let UDP out? Trying on"
-        )
-        self._context.events.append(Notice("warning", "no-answer", text))
+        self._context.events.append(self.carriage.silence(self.url))
 
     def _ask_key(self, now: float) -> None:
-        if not self._key_nonce:
-            self._key_nonce = self._context.random(8)
-        request = build_key_request(self._key_nonce)
-        for address in self.addresses:
-            self._context.send(request, Target(address.host, address.port))
-        self._key_at = now + KEY_WAIT_S[min(self._key_tries, len(KEY_WAIT_S) - 1)]
-        self._key_tries += 1
+        self.carriage.begin(now)
+        self._context.send_to_all(self.question.build(), self.addresses)
+        self.question.note_asked(now)
 
-    def _send(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
+        """Seals and sends a message, if there is a session."""
         if self._link is None or self.address is None:
             return
         datagram = self._link.seal(build_message(message))
         if datagram is not None:
-            self._context.send(datagram, Target(self.address.host, self.address.port))
+            self._context.send_to_all(datagram, (self.address,))
 
     # --- time ---
 
     def handle_timeout(self, now: float) -> None:
         """Does what is due."""
-        self._run(now)
-
-    def _run(self, now: float) -> None:
         if self._closed:
             return
+        self.carriage.handle_timeout(now)
+        if self.carriage.take_probe(now):
+            self._connect(now)
+        if self._refresh_at is not None and now >= self._refresh_at:
+            self.refresh(now)
         link = self._link
         if link is not None:
             datagram = link.handle_timeout(now)
@@ -428,19 +428,19 @@ class Registration:
                 self._connect_at = None
             if link.sending is not None:
                 self._run_session(now)
-        if self._key_at is not None and now >= self._key_at:
+        if self.question.at is not None and now >= self.question.at:
             if self.key is None:
                 self._mark_unreachable(now)
-                if self._key_tries == 3:
+                if self.question.tries == 3:
                     self._note_silence(now)
                 self._ask_key(now)
             else:
-                self._key_at = None
+                self.question.at = None
         self._schedule()
 
     def _run_session(self, now: float) -> None:
-        if self._keepalive_at is not None and now >= self._keepalive_at:
-            if self._asked:
+        if self._keepalives.at is not None and now >= self._keepalives.at:
+            if self._keepalives.is_waiting:
                 self._handle_unanswered(now)
             else:
                 self._send_keepalive(now)
@@ -449,7 +449,7 @@ class Registration:
 
     def _is_apart(self, link: Link) -> bool:
         """Returns whether there is nobody to talk to and no handshake under way to change that."""
-        lost = self.state == "unreachable" or (self.state == "refused" and bool(self._key_warned))
+        lost = self.state == "unreachable" or (self.state == "refused" and bool(self.question.warned))
         return not link.is_shaking and (lost or not link.sessions)
 
     def _reconnect(self, now: float) -> None:
@@ -468,7 +468,7 @@ class Registration:
             self._owner.handle_supernode_lost(self.via, now)
 
     def _schedule(self) -> None:
-        times: list[float | None] = [self._key_at]
+        times: list[float | None] = [self.question.at, self.carriage.poll_timeout(), self._refresh_at]
         link = self._link
         if link is not None:
             times.append(link.poll_timeout())
@@ -477,7 +477,7 @@ class Registration:
             if self._is_apart(link):
                 times.append(self._connect_at)
             if link.sending is not None:
-                times.append(self._keepalive_at)
+                times.append(self._keepalives.at)
                 times += [standing.poll_timeout() for standing in self.standings.values()]
         key = ("supernode", self)
         at = min((t for t in times if t is not None), default=None)
@@ -495,5 +495,6 @@ class Registration:
         """Leaves every community and says nothing more."""
         for standing in self.standings.values():
             standing.leave()
+        self.carriage.close()
         self._closed = True
         self._context.timers.cancel(("supernode", self))

@@ -32,7 +32,9 @@ class NodeSettings:
 
     `supernodes` are in order of preference; an entry whose `key` is None is asked for it, once, and the caller pins it.
     `incarnation` is 8 random bytes, drawn at each start. `port` is the main UDP port as bound (0: no host candidates).
-    `direct` False keeps every peer on relays: no offer, no check.
+    `direct` False keeps every peer on relays: no offer, no check. `guesses` False lets no port be predicted or guessed.
+    `streams` says that the runtime opens carriers to
+    supernodes (see `carriage`), `proxies` names for each supernode the HTTP proxy towards it (HOST:PORT) or is empty.
     """
 
     key: NodeKey
@@ -44,3 +46,11 @@ class NodeSettings:
     version: str = ""
     port: int = 0
     direct: bool = True
+    guesses: bool = True
+    streams: bool = False
+    proxies: tuple[str, ...] = ()
+
+    @property
+    def punch(self) -> str:
+        """Returns the two above as people write them: "all", "known" or "off"."""
+        return ("all" if self.guesses else "known") if self.direct else "off"

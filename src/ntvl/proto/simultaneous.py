@@ -13,19 +13,28 @@ packets a second).
 
 from typing import Final
 
-from ntvl.proto.technique import Facts, Schedule
+from ntvl.proto.technique import Facts, Schedule, Shot, Technique, is_dependent
 
 __all__ = ["Simultaneous"]
 
 _ROUNDS_S: Final = (0.0, 0.2, 0.4, 1.4, 2.4, 3.4, 4.4)
 _SPACING_S: Final = 0.005
+_EASY_S: Final = 5.0
+_HARD_S: Final = 1.0
 
 
-class Simultaneous:
+class Simultaneous(Technique):
     """Is the technique for endpoint-independent mapping on both sides, open hosts and hosts on one LAN."""
 
     name = "simultaneous-udp"
-    duration_s = 5.0
+
+    def duration_s(self, facts: Facts) -> float:
+        """Returns 5 s; less where a NAT is known to choose a new port for each peer, for then others are needed."""
+        return _HARD_S if is_dependent(facts.local_nat) or is_dependent(facts.remote_nat) else _EASY_S
+
+    def sockets(self, facts: Facts) -> int:
+        """Returns 0: all leaves from the main port, which is what the peer knows of."""
+        return 0
 
     def obstacle(self, facts: Facts) -> str:
         """Returns what is missing: an address to aim at."""
@@ -41,4 +50,10 @@ class Simultaneous:
         families = {":" in c.host for c in facts.local}
         aims = [c for c in facts.remote if (":" in c.host) in families]
         aims.sort(key=lambda c: -c.priority)
-        return [(start + place * _SPACING_S, aim) for start in _ROUNDS_S for place, aim in enumerate(aims)]
+        end = self.duration_s(facts)
+        return [
+            Shot(start + place * _SPACING_S, aim)
+            for start in _ROUNDS_S
+            if start < end
+            for place, aim in enumerate(aims)
+        ]

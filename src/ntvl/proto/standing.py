@@ -15,9 +15,9 @@ from ntvl.proto.events import Failed, Notice
 from ntvl.proto.membership import Membership
 from ntvl.proto.settings import NodeSettings
 from ntvl.proto.text import printable
-from ntvl.wire.control import Leave, Message, Refused, Register, Registered, Roster, RosterRequest
+from ntvl.wire.control import Leave, Message, PunchReply, Refused, Register, Registered, Roster, RosterRequest
 
-__all__ = ["Standing", "StandingOwner"]
+__all__ = ["RegistrationOwner", "Standing", "StandingOwner"]
 
 REGISTER_WAIT_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 REFUSED_WAIT_S: Final = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0)
@@ -39,6 +39,19 @@ class StandingOwner(Protocol):
 
     def handle_roster_end(self, via: int, membership: Membership, now: float) -> None:
         """The full roster is there: whom it did not name is not a member any more."""
+
+
+class RegistrationOwner(StandingOwner, Protocol):
+    """Is what a registration tells its node."""
+
+    def handle_supernode_lost(self, via: int, now: float) -> None:
+        """The supernode does not answer any more."""
+
+    def handle_observed(self, via: int, now: float) -> None:
+        """The supernode sees us at another address than before."""
+
+    def handle_punch_reply(self, reply: PunchReply, now: float) -> None:
+        """The supernode lets us punch heavily, or puts us off."""
 
 
 class Standing:

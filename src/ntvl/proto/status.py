@@ -3,10 +3,12 @@
 from typing import Any
 
 from ntvl.identity.keys import derive_mac, format_key
+from ntvl.proto.diagnosis import describe_nat
 from ntvl.proto.members import Entry, Members
 from ntvl.proto.membership import Membership
 from ntvl.proto.registration import Registration
 from ntvl.proto.technique import Outcome
+from ntvl.wire.control import Nat
 
 __all__ = ["community_status", "peer_status", "supernode_status"]
 
@@ -19,6 +21,7 @@ def supernode_status(registration: Registration) -> dict[str, Any]:
         "state": registration.state,
         "rtt_ms": None if rtt_s is None else round(rtt_s * 1000, 3),
         "observed": None if observed is None else str(observed),
+        "over": registration.carriage.over if registration.is_reachable() else None,
     }
 
 
@@ -51,12 +54,19 @@ def peer_status(membership: Membership, entry: Entry, now: float) -> dict[str, A
         "path": path,
         "remote": remote or None,
         "via": via or None,
+        "technique": None if selected is None else selected.technique or None,
+        "nat": None if peer is None else _both_nats(peer.pathfinder.negotiation.nats),
         "rtt_ms": None if selected is None or selected.rtt_s is None else round(selected.rtt_s * 1000, 3),
+        "loss": None if selected is None else round(selected.loss, 3),
         "rx_bytes": 0 if activity is None else activity.rx_bytes,
         "tx_bytes": 0 if activity is None else activity.tx_bytes,
         "handshake_age_s": None if age_s is None else round(age_s, 1),
-        "attempts": [] if peer is None else [_attempt_status(o, now) for o in peer.pathfinder.outcomes],
+        "attempts": [] if peer is None else [_attempt_status(o, now) for o in peer.pathfinder.negotiation.outcomes],
     }
+
+
+def _both_nats(nats: tuple[Nat, Nat]) -> dict[str, Any]:
+    return {end: describe_nat(nat) for end, nat in zip(("local", "remote"), nats, strict=True)}
 
 
 def _attempt_status(outcome: Outcome, now: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ What strangers can cost is bounded: handshakes in `proto.admission`, all else th
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Final
 
 from ntvl.dataplane.interface import Command, ControlDatagram, Counters, Event, UnknownSender
@@ -147,6 +148,10 @@ class Supernode:
     def poll_command(self) -> Command | None:
         """Returns the next command for the engine, or None."""
         return self._outbox.commands.popleft() if self._outbox.commands else None
+
+    def addresses(self) -> Iterator[Address]:
+        """Returns where the nodes are that speak with us."""
+        return self._clients.addresses()
 
     def close(self, now: float) -> None:
         """Counts the leases of all who are there from now on; nothing is sent, for nodes notice and come back."""

@@ -6,24 +6,74 @@ they are tried. All that surrounds one (offer and answer, the agreed moment, che
 shared.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
 
-from ntvl.wire.control import Candidate
+from ntvl.nat import Mapping, PortAllocation
+from ntvl.wire.address import Address
+from ntvl.wire.control import UNKNOWN_NAT, Aim, Candidate, Nat
 
-__all__ = ["Facts", "Outcome", "Schedule", "Technique"]
+__all__ = [
+    "SEEN_MAX",
+    "Evidence",
+    "Facts",
+    "Outcome",
+    "Schedule",
+    "Shot",
+    "Technique",
+    "is_dependent",
+    "public_aim",
+]
 
-Schedule = list[tuple[float, Candidate]]
-"""When, in seconds after the agreed moment, to send a check to which remote candidate; in order of time."""
+SEEN_MAX: Final = 4
+"""Addresses of a kind that an outcome keeps, for people."""
+
+
+class Shot(NamedTuple):
+    """Is one check: when, in seconds after the agreed moment, to which remote address, and from which socket.
+
+    `socket` 0 is the main port, 1 and up are those that the technique asked for. `is_guess`: nobody named the address,
+    so most of its kind are never answered, and none is repeated. `is_question`: it goes to the supernode instead, which
+    tells as which port it sees the socket.
+    """
+
+    delay_s: float
+    aim: Candidate
+    socket: int = 0
+    is_guess: bool = False
+    is_question: bool = False
+
+
+Schedule = list[Shot]
+"""In order of time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Is what a technique may know when it plans: both sides' candidates, and the number of this attempt, from 1."""
+    """Is what a technique may know when it plans: both sides' candidates, the number of this attempt, from 1, what is
+    in front of each side, a seed for what it draws (the attempt's number, equal on both sides), whether we made the
+    offer, a supernode to ask, and whether both sides let ports be guessed.
+    """
 
     local: tuple[Candidate, ...]
     remote: tuple[Candidate, ...]
     number: int
+    local_nat: Nat = UNKNOWN_NAT
+    remote_nat: Nat = UNKNOWN_NAT
+    seed: int = 0
+    ours: bool = False
+    server: Address | None = None
+    guesses: bool = True
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Is what came to light since a technique began: as which port the supernode saw each of its sockets, and what the
+    peer told.
+    """
+
+    seen: dict[int, int] = field(default_factory=dict)
+    aim: Aim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +81,12 @@ class Outcome:
     """Records one technique in one attempt, for status and for people.
 
     `verdict` is "direct" (a path was confirmed), "no-reply" (checks went out, none was answered), "no-answer" (the
-    peer did not answer the offer) or "not-applicable" (`detail` says why). Times are seconds on the machine's clock.
+    peer did not answer the offer), "put-off" (a supernode gave no leave now) or "not-applicable" (`detail` says why).
+    Times are seconds on the machine's clock.
+
+    `attempt` is the number of the offer, the same at both ends. `aims` are the first addresses that were sent to, of
+    kind "guess" where many ports of a host were; `answered` is the one that a path was confirmed with, `observed` where
+    the peer's checks came from; `SEEN_MAX` of each at most.
     """
 
     technique: str
@@ -40,6 +95,10 @@ class Outcome:
     packets: int
     verdict: str
     detail: str = ""
+    attempt: int = 0
+    aims: tuple[Candidate, ...] = ()
+    answered: tuple[Candidate, ...] = ()
+    observed: tuple[Candidate, ...] = ()
 
 
 class Technique(Protocol):
@@ -47,11 +106,42 @@ class Technique(Protocol):
 
     name: str
     """A kebab-case word, equal in status, log and docs."""
-    duration_s: float
-    """How long after the agreed moment its last answer may come."""
+    is_heavy: bool = False
+    """Whether it takes a supernode's leave: many packets, or many mappings."""
+
+    def duration_s(self, facts: Facts) -> float:
+        """Returns how long after the agreed moment its last answer may come."""
+
+    def sockets(self, facts: Facts) -> int:
+        """Returns how many sockets besides the main port it needs."""
 
     def obstacle(self, facts: Facts) -> str:
         """Returns why the technique cannot apply here, in words, or ""."""
 
     def schedule(self, facts: Facts) -> Schedule:
         """Returns the checks to send, empty where there is an obstacle."""
+
+    def announce(self, facts: Facts, evidence: Evidence) -> Aim | None:
+        """Returns what to tell the peer once it is known; asked after each new piece of evidence until it says it."""
+        return None
+
+    def react(self, facts: Facts, evidence: Evidence) -> Schedule:
+        """Returns more checks, their times from now; asked after each new piece of evidence until there are some."""
+        return []
+
+
+def is_dependent(nat: Nat) -> bool:
+    """Returns whether a NAT is known to show each peer another port."""
+    return nat.mapping in (Mapping.ADDRESS_DEPENDENT, Mapping.ADDRESS_AND_PORT_DEPENDENT) and (
+        nat.allocation != PortAllocation.PRESERVING
+    )
+
+
+def public_aim(facts: Facts) -> Candidate | None:
+    """Returns the peer's IPv4 address on the Internet, None without one; its port counts only where that is one for all
+    peers.
+    """
+    public = [c for c in facts.remote if c.kind == "srflx" and ":" not in c.host]
+    if not public and facts.remote_nat.mapping == Mapping.ENDPOINT_INDEPENDENT:
+        public = [c for c in facts.remote if ":" not in c.host]
+    return max(public, key=lambda c: c.priority, default=None)

@@ -5,10 +5,12 @@ A new technique is one module with a class of the `Technique` shape, and one mor
 
 from typing import Final
 
+from ntvl.proto.birthday import Birthday
+from ntvl.proto.prediction import Prediction
 from ntvl.proto.simultaneous import Simultaneous
 from ntvl.proto.technique import Technique
 
 __all__ = ["TECHNIQUES"]
 
-TECHNIQUES: Final[tuple[Technique, ...]] = (Simultaneous(),)
+TECHNIQUES: Final[tuple[Technique, ...]] = (Simultaneous(), Prediction(), Birthday())
 """Cheapest first; an attempt ends at the first that confirms a path."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from ntvl.runtime.netlink import Link, LinkAddress, NetlinkError, open_netlink, watch_netlink
 
-__all__ = ["InterfaceWatch", "choose_hosts", "read_hosts"]
+__all__ = ["DEFAULT_WAYS", "InterfaceWatch", "choose_hosts", "read_hosts"]
 
 DEBOUNCE_S: Final = 0.2
 """A cable that is plugged in makes a dozen changes; they are looked at once."""
@@ -22,7 +22,7 @@ _log = logging.getLogger("ntvl.interfaces")
 _INTERNAL: Final = re.compile(
     r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}|(virbr|lxcbr|lxdbr|cni|podman)\d+|flannel.*|cali.*"
 )
-_WAYS: Final = ("192.0.2.1", "2001:db8::1")
+DEFAULT_WAYS: Final = ("192.0.2.1", "2001:db8::1")
 """Documentation addresses (RFC 5737, RFC 3849): nobody's, so the way to them is the default route."""
 
 Fingerprint = tuple[tuple[str, ...], tuple[tuple[int, str, str], ...]]
@@ -58,7 +58,7 @@ async def read_hosts() -> tuple[str, ...]:
 async def _read() -> Fingerprint:
     async with open_netlink() as netlink:
         hosts = choose_hosts(await netlink.links(), await netlink.addresses())
-        ways = [await netlink.way_to(host) for host in _WAYS]
+        ways = [await netlink.way_to(host) for host in DEFAULT_WAYS]
     return hosts, tuple(ways)
 
 

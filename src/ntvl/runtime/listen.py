@@ -6,9 +6,9 @@ from typing import Final
 
 from ntvl.errors import UsageError
 from ntvl.identity.url import PORT_DEFAULT
-from ntvl.wire.address import Address
+from ntvl.wire.address import Address, is_public
 
-__all__ = ["choose_public", "is_wildcard", "parse_listen"]
+__all__ = ["choose_public", "is_wildcard", "parse_listen", "parse_wss"]
 
 _ANY: Final = ("0.0.0.0", "::")
 _FORMS: Final = "write ADDR:PORT, like 203.0.113.5:1971 or [2001:db8::5]:1971, or :PORT for every address"
@@ -32,30 +32,27 @@ def parse_listen(texts: Sequence[str]) -> tuple[Address, ...]:
     return tuple(found)
 
 
+def parse_wss(text: str) -> tuple[Address, ...]:
+    """Returns the endpoints of `--wss`: "PORT", ":PORT", "ADDR:PORT" or "[IPV6]:PORT".
+
+    Raises:
+        UsageError: one sentence that says what is wrong and what to write.
+    """
+    try:
+        return tuple(_parse(f":{text}" if text.isascii() and text.isdigit() else text.strip()))
+    except UsageError as error:
+        raise UsageError(f"--wss: {error}") from error
+
+
 def is_wildcard(host: str) -> bool:
     """Returns whether a host stands for every address of its family."""
     return host in _ANY
 
 
 def choose_public(hosts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns those of this computer's addresses that are reachable from anywhere, if nothing filters, and the others.
-
-    Source:
-        RFC 1918, 4193, 6598 and others, as `ipaddress` knows them. Deviation: documentation addresses (RFC 5737, RFC
-        3849) count as public, since nobody has them but a laboratory, where they stand for public ones.
-    """
-    public = [host for host in hosts if _is_public(host)]
+    """Returns those of this computer's addresses that are reachable from anywhere unless filtered, and the others."""
+    public = [host for host in hosts if is_public(host)]
     return public, [host for host in hosts if host not in public]
-
-
-_LABORATORY: Final = tuple(
-    ipaddress.ip_network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
-)
-
-
-def _is_public(host: str) -> bool:
-    ip = ipaddress.ip_address(host)
-    return ip.is_global or any(ip in network for network in _LABORATORY)
 
 
 def _parse(text: str) -> list[Address]:

@@ -11,16 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from ntvl.errors import UsageError
-from ntvl.identity.url import parse_supernode_url
+from ntvl.identity.url import SupernodeUrl, parse_supernode_url
 from ntvl.proto.classification import LIMIT_S, SOCKETS, Classification
 from ntvl.proto.nat_report import NatReport
 from ntvl.runtime.clock import boot_time
+from ntvl.runtime.presence import GatewayProtocols, read_protocols
 from ntvl.runtime.resolver import Lookup, look_up
+from ntvl.runtime.stream_check import check_streams
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.header import CONTROL_BYTES_MAX
 
@@ -29,6 +31,7 @@ __all__ = ["STUN_PORT", "Netcheck", "Server", "find_proxies", "parse_servers", "
 STUN_PORT: Final = 3478
 """Port of STUN servers where none is written (RFC 8489 section 15.1)."""
 RESOLVE_S: Final = 1.5
+STREAMS_S: Final = 3.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _BATCH_MAX: Final = 64
 _PORT_TRIES: Final = 8
@@ -36,22 +39,30 @@ _PORT_TRIES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Is a server as a person named it, and what its name resolved to; `problem` says in words why to nothing."""
+    """Is a server as a person named it, and what its name resolved to; `problem` says in words why to nothing. A
+    supernode has a `url`.
+    """
 
     name: str
     host: str
     port: int
     addresses: tuple[Address, ...] = ()
     problem: str = ""
+    url: SupernodeUrl | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Netcheck:
-    """Is everything that was found: `proxies` are variables of the environment, passwords left out."""
+    """Is everything that was found: `proxies` are variables of the environment, passwords left out; `gateways` are
+    those of this host, with the port-mapping protocols that they speak; `streams` says by the name of a supernode what
+    came of each way without UDP, see `check_streams`.
+    """
 
     report: NatReport
     servers: tuple[Server, ...]
     proxies: dict[str, str]
+    gateways: tuple[GatewayProtocols, ...] = ()
+    streams: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def parse_servers(supernodes: Sequence[str], stuns: Sequence[str]) -> tuple[Server, ...]:
@@ -66,7 +77,7 @@ def parse_servers(supernodes: Sequence[str], stuns: Sequence[str]) -> tuple[Serv
     found: dict[tuple[str, int], Server] = {}
     for text in supernodes:
         url = parse_supernode_url(text)
-        found.setdefault((url.host, url.port), Server(str(Address(url.host, url.port)), url.host, url.port))
+        found.setdefault((url.host, url.port), Server(str(Address(url.host, url.port)), url.host, url.port, url=url))
     for text in stuns:
         host, port = _parse_stun(text)
         found.setdefault((host, port), Server(str(Address(host, port)), host, port))
@@ -96,8 +107,23 @@ def run_netcheck(servers: Sequence[Server], environ: Mapping[str, str], *, looku
             random=os.urandom,
             limit_s=LIMIT_S - (time.monotonic() - began),
         )
-        report = asyncio.run(_drive(machine, sockets))
-    return Netcheck(report, resolved, find_proxies(environ))
+        report, gateways, streams = asyncio.run(_run(machine, sockets, resolved, environ))
+    return Netcheck(report, resolved, find_proxies(environ), gateways, streams)
+
+
+async def _run(
+    machine: Classification,
+    sockets: Sequence[dict[bool, socket.socket]],
+    servers: Sequence[Server],
+    environ: Mapping[str, str],
+) -> tuple[NatReport, tuple[GatewayProtocols, ...], dict[str, dict[str, str]]]:
+    """Looks at UDP, at gateways and at streams at one time."""
+    supernodes = [(server.name, server.url, server.addresses) for server in servers if server.url is not None]
+    asked = [(url, addresses) for _, url, addresses in supernodes]
+    report, gateways, found = await asyncio.gather(
+        _drive(machine, sockets), read_protocols(), check_streams(asked, environ, STREAMS_S)
+    )
+    return report, gateways, dict(zip((name for name, _, _ in supernodes), found, strict=True))
 
 
 # --- driving ---
@@ -199,7 +225,7 @@ def _resolve(servers: Sequence[Server], lookup: Lookup) -> tuple[Server, ...]:
             problem = "" if addresses else "it has no usable address"
         except (OSError, UnicodeError) as error:
             addresses, problem = (), (getattr(error, "strerror", None) or "it is no host name").lower()
-        found[server] = Server(server.name, server.host, server.port, addresses, problem)
+        found[server] = replace(server, addresses=addresses, problem=problem)
 
     threads = [threading.Thread(target=ask, args=(server,), daemon=True) for server in servers]
     until = time.monotonic() + RESOLVE_S
@@ -208,7 +234,7 @@ def _resolve(servers: Sequence[Server], lookup: Lookup) -> tuple[Server, ...]:
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late = "the resolver does not answer"
-    return tuple(found.get(each, Server(each.name, each.host, each.port, problem=late)) for each in servers)
+    return tuple(found.get(each, replace(each, problem=late)) for each in servers)
 
 
 def _one_of_each_family(addresses: Sequence[Address]) -> list[Address]:

@@ -25,15 +25,31 @@ from ntvl.errors import UsageError
 from ntvl.identity.community import Community, derive_community
 from ntvl.identity.keys import NodeKey, format_key, parse_key
 from ntvl.identity.url import SupernodeUrl
-from ntvl.proto.events import AddressAssigned, Failed, KeyLearned, NodeEvent, PingReply, SupernodeState
+from ntvl.proto.events import (
+    AddressAssigned,
+    CarrierUnwanted,
+    CarrierWanted,
+    Failed,
+    KeyLearned,
+    NodeEvent,
+    PingReply,
+    SupernodeReached,
+    SupernodeState,
+    WhyReply,
+)
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
+from ntvl.runtime.carrier import engine_address
+from ntvl.runtime.carriers import Carriers
 from ntvl.runtime.clock import wall_time
 from ntvl.runtime.control_socket import ControlSocket
 from ntvl.runtime.device import Device
 from ntvl.runtime.driver import Driver
 from ntvl.runtime.interfaces import InterfaceWatch, read_hosts
 from ntvl.runtime.network import choose_device_names, find_overlap, read_plan_facts
+from ntvl.runtime.network_memory import NetworkMemory, read_network
+from ntvl.runtime.portmapper import PortMapper
+from ntvl.runtime.proxy import Proxy, find_proxy
 from ntvl.runtime.report import Reporter
 from ntvl.runtime.resolver import Resolver
 from ntvl.runtime.secret import read_secrets
@@ -75,7 +91,9 @@ def run_node(config: Config, *, as_json: bool = False, environ: MutableMapping[s
             environ=os.environ if environ is None else environ,
             warn=lambda code, text: reporter.notice("warning", code, text),
         )
-        asyncio.run(_Program(config, state, key, supernodes, reporter).run(secrets))
+        variables = os.environ if environ is None else environ
+        proxies = _find_proxies(supernodes, variables, reporter)
+        asyncio.run(_Program(config, state, key, supernodes, proxies, reporter).run(secrets))
 
 
 class _Program:
@@ -87,12 +105,16 @@ class _Program:
         state: StateDirectory,
         key: NodeKey,
         supernodes: tuple[SupernodeUrl, ...],
+        proxies: tuple[Proxy | None, ...],
         reporter: Reporter,
     ) -> None:
         self._config = config
         self._state = state
         self._key = key
         self._supernodes = supernodes
+        self._proxies = proxies
+        self._memory = NetworkMemory(config.state)
+        self._network = ""
         self._reporter = reporter
         self._stop = asyncio.Event()
         self._leaving = False
@@ -113,29 +135,44 @@ class _Program:
         listen = (Address("0.0.0.0", self._config.port), Address("::", self._config.port))
         engine = start_engine(listen=listen)
         try:
-            await self._run_on(engine, communities, names)
+            await self._run_on(engine, listen, communities, names)
         finally:
             engine.close()
         self._reporter.stopped()
 
-    async def _run_on(self, engine: Engine, communities: Sequence[Community], names: Sequence[str]) -> None:
+    async def _run_on(
+        self, engine: Engine, listen: Sequence[Address], communities: Sequence[Community], names: Sequence[str]
+    ) -> None:
         node = Node(self._settings(engine, communities, names), random=os.urandom, wall=wall_time)
         driver = Driver[NodeEvent](node, engine, on_event=self._on_event, on_plane_event=self._on_plane_event)
         self._devices = [Device(config, self._reporter) for config in self._config.communities]
-        self._service = NodeService(node, driver, engine, self._devices)
+        self._carriers = Carriers(
+            self._supernodes,
+            self._proxies,
+            engine_address(listen, engine.port),
+            tell=lambda index, kind, address: driver.tell(node.handle_carrier, index, kind, address),
+            warn=lambda text: self._reporter.notice("warning", "proxy-refused", text),
+        )
+        mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
+        self._service = NodeService(node, driver, engine, self._devices, mapper)
         control = ControlSocket(self._config.socket, self._service.handlers)
         await control.open()
         try:
             self._reporter.started(
                 name=self._config.name, key=self._key.public, port=engine.port, socket=str(self._config.socket)
             )
-            driver.tell(node.handle_interfaces, await read_hosts())
+            hosts = await read_hosts()
+            driver.tell(node.handle_interfaces, hosts)
+            if mapper is not None:
+                mapper.start()
+            await self._recall(driver, node)
             self._resolvers = [self._resolver(driver, node, i) for i in range(len(self._supernodes))]
 
             def tell_hosts(hosts: tuple[str, ...]) -> None:
                 driver.tell(node.handle_interfaces, hosts)
                 for resolver in self._resolvers:
                     resolver.ask_again()
+                self._recalling = asyncio.ensure_future(self._recall(driver, node))
 
             await self._drive(
                 driver,
@@ -152,6 +189,14 @@ class _Program:
                 driver.flush()
             except (UsageError, OSError):  # the end has its reason already, or has no engine to tell others with
                 pass
+            await self._carriers.close()
+            if mapper is not None:
+                await mapper.close()
+
+    async def _recall(self, driver: Driver[NodeEvent], node: Node) -> None:
+        """Tells the machine what carried on the network where we are now."""
+        self._network = await read_network()
+        driver.tell(node.handle_network, [self._memory.recall(self._network, _endpoint(u)) for u in self._supernodes])
 
     async def _drive(self, driver: Driver[NodeEvent], *beside: Coroutine[Any, Any, None]) -> None:
         """Runs the driver and the tasks beside it until a signal, or until one of them fails."""
@@ -193,6 +238,10 @@ class _Program:
             aes=aes_is_fast(_read_cpuinfo()),
             version=__version__,
             port=engine.port,
+            streams=True,
+            proxies=tuple(str(proxy or "") for proxy in self._proxies),
+            direct=self._config.punch != "off",
+            guesses=self._config.punch == "all",
         )
 
     async def _choose_devices(self) -> list[str]:
@@ -207,10 +256,23 @@ class _Program:
                 )
         return choose_device_names([c.device for c in self._config.communities], {link.name for link in links})
 
+    def _mapper(self, driver: Driver[NodeEvent], node: Node, port: int) -> PortMapper:
+        def tell(mapping: Address | None) -> None:
+            driver.tell(node.handle_mappings, mapper.mappings)
+            if mapping is None:
+                self._reporter.notice("info", "port-unmapped", mapper.description)
+            else:
+                by = " and ".join(f"{address} by {protocol}" for address, protocol in mapper.protocols)
+                self._reporter.notice("info", "port-mapped", f"UDP port {port} is open to everybody at {by}")
+
+        mapper = PortMapper(port, on_change=tell)
+        return mapper
+
     def _resolver(self, driver: Driver[NodeEvent], node: Node, index: int) -> Resolver:
         url = self._supernodes[index]
 
         def tell(addresses: Sequence[Address]) -> None:
+            self._carriers.set_addresses(index, addresses)
             driver.tell(node.handle_supernode_address, index, addresses)
 
         def warn(reason: str) -> None:
@@ -231,10 +293,18 @@ class _Program:
                 self._devices[event.device].assign(event.addresses)
             case PingReply():
                 self._service.handle_reply(event)
+            case WhyReply():
+                self._service.handle_why(event)
             case KeyLearned():
                 self._pin(event)
             case SupernodeState(state="unreachable"):
                 self._resolvers[event.url_index].ask_again()
+            case CarrierWanted():
+                self._carriers.want(event.url_index, event.kind)
+            case CarrierUnwanted():
+                self._carriers.unwant(event.url_index, event.kind)
+            case SupernodeReached():
+                self._memory.note(self._network, _endpoint(self._supernodes[event.url_index]), event.way)
             case Failed():
                 raise UsageError("; ".join(filter(None, (event.text, _ADVICE.get(event.code)))))
 
@@ -270,6 +340,17 @@ def _add_pins(urls: Sequence[SupernodeUrl], known: dict[str, str]) -> tuple[Supe
         url._replace(key=parse_key(known[_endpoint(url)])) if url.key is None and _endpoint(url) in known else url
         for url in urls
     )
+
+
+def _find_proxies(
+    urls: Sequence[SupernodeUrl], environ: MutableMapping[str, str], reporter: Reporter
+) -> tuple[Proxy | None, ...]:
+    """Returns the proxy towards each supernode; one that ntvl cannot use is told of and left out."""
+    try:
+        return tuple(find_proxy(url.host, environ) for url in urls)
+    except UsageError as error:
+        reporter.notice("warning", "no-proxy", f"{error} Going on without a proxy.")
+        return tuple(None for _ in urls)
 
 
 def _endpoint(url: SupernodeUrl) -> str:

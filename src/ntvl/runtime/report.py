@@ -5,6 +5,7 @@ With JSON every line is an object with "event" and "time" (seconds since the Uni
     started            name, id, port, pid, socket: the node runs; nothing is joined yet
     address-assigned   community, device, addresses: the device is up and has them
     supernode-state    url, state: "resolving", "connecting", "registered", "unreachable" or "refused"
+    supernode-reached  url, over: "udp", "tcp", "wss" or "wss through proxy HOST:PORT"
     key-learned        url, key: pinned from now on
     peer-seen          community, peer, name
     peer-gone          community, peer, name
@@ -21,7 +22,16 @@ from collections.abc import Callable
 from typing import Any, Final, TextIO
 
 from ntvl.identity.keys import format_key, short_id
-from ntvl.proto.events import KeyLearned, NodeEvent, Notice, PathChanged, PeerGone, PeerSeen, SupernodeState
+from ntvl.proto.events import (
+    KeyLearned,
+    NodeEvent,
+    Notice,
+    PathChanged,
+    PeerGone,
+    PeerSeen,
+    SupernodeReached,
+    SupernodeState,
+)
 from ntvl.runtime.clock import Clock, wall_time
 from ntvl.runtime.lines import EventLines, printable
 
@@ -113,6 +123,10 @@ class Reporter:
                 text = f"supernode {supernode_label(event.url)}: {event.state}"
                 fields = {"event": "supernode-state", "url": event.url, "state": event.state}
                 self._tell(fields, text, _OF_STATE.get(event.state, ""))
+            case SupernodeReached():
+                fields = {"event": "supernode-reached", "url": event.url, "over": event.over}
+                if event.before or event.over != "udp" or self._lines.as_json:
+                    self._tell(fields, f"supernode {supernode_label(event.url)} {_reached_words(event)}")
             case Notice():
                 text = event.text[:1].upper() + event.text[1:]
                 word = "" if event.level == "info" else f"{event.level}: "
@@ -146,11 +160,17 @@ class Reporter:
 
 def supernode_label(url: str) -> str:
     """Returns host and port of a supernode's URL, without its key."""
-    return url.removeprefix("ntvl://").rpartition("@")[2]
+    return url.removeprefix("ntvl://").rpartition("@")[2].partition("?")[0]
 
 
 def _peer_fields(word: str, event: PeerSeen | PeerGone | PathChanged) -> dict[str, Any]:
     return {"event": word, "community": event.community, "peer": format_key(event.peer), "name": event.name}
+
+
+def _reached_words(event: SupernodeReached) -> str:
+    if event.over == "udp":
+        return f"is reached over UDP again, no more over {event.before}"
+    return f"is reached over {event.over}, as UDP has no answer"
 
 
 def _path_words(event: PathChanged) -> str:

@@ -16,7 +16,7 @@ from ntvl.errors import PeerError
 from ntvl.identity.url import SupernodeUrl
 from ntvl.wire.address import Address, parse_address
 
-__all__ = ["Resolver", "look_up"]
+__all__ = ["Resolver", "look_up", "resolve"]
 
 AGAIN_S: Final = 300.0
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -101,25 +101,30 @@ class Resolver:
 
     async def _ask(self) -> list[Address] | str:
         """Returns the addresses, or in words why there are none."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[Address] | str] = loop.create_future()
+        return await resolve(self.url.host, self.url.port, self._lookup)
 
-        def tell(found: list[Address] | str) -> None:
-            if not answer.done():
-                answer.set_result(found)
 
-        def ask() -> None:
-            found: list[Address] | str
-            try:
-                found = self._lookup(self.url.host, self.url.port) or "it has no usable address"
-            except OSError as error:
-                found = (error.strerror or str(error)).lower()
-            except UnicodeError:
-                found = "it is no host name"
-            try:
-                loop.call_soon_threadsafe(tell, found)
-            except RuntimeError:  # the loop closed meanwhile: nobody asks any more
-                pass
+async def resolve(host: str, port: int, lookup: Lookup = look_up) -> list[Address] | str:
+    """Returns the addresses of a host, or in words why there are none; a resolver that hangs delays nothing else."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Address] | str] = loop.create_future()
 
-        threading.Thread(target=ask, name=f"resolve {self.url.host}", daemon=True).start()
-        return await answer
+    def tell(found: list[Address] | str) -> None:
+        if not answer.done():
+            answer.set_result(found)
+
+    def ask() -> None:
+        found: list[Address] | str
+        try:
+            found = lookup(host, port) or "it has no usable address"
+        except OSError as error:
+            found = (error.strerror or str(error)).lower()
+        except UnicodeError:
+            found = "it is no host name"
+        try:
+            loop.call_soon_threadsafe(tell, found)
+        except RuntimeError:  # the loop closed meanwhile: nobody asks any more
+            pass
+
+    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    return await answer

@@ -6,6 +6,8 @@
            {"sequence", "rtt_ms", "path", "remote", "via"} for each, in order; without reply "rtt_ms" is null and
            "reason" says "timeout" or "gone"
 
+    {"verb": "why", "peer": TEXT}                       -> one object, as docs/operations.md describes it
+
 A count of 0 pings until the client leaves.
 """
 
@@ -16,19 +18,22 @@ from typing import Any, Final
 from ntvl.dataplane.choice import Engine
 from ntvl.errors import UsageError
 from ntvl.identity.keys import parse_key
-from ntvl.proto.events import NodeEvent, PingReply
+from ntvl.proto.events import NodeEvent, PingReply, WhyReply
 from ntvl.proto.node import Node
 from ntvl.runtime.control_socket import Handler
 from ntvl.runtime.device import Device
 from ntvl.runtime.driver import Driver
 from ntvl.runtime.lookup import FoundPeer, find_peer
+from ntvl.runtime.portmapper import PortMapper
 
-__all__ = ["NodeService"]
+__all__ = ["NodeService", "describe_mapper"]
 
 COUNT_MAX: Final = 1_000_000
 INTERVAL_S_MIN: Final = 0.02
 PATIENCE_S_MAX: Final = 9.0
 """Below the machine's own limit for a ping, and below a client's patience."""
+WHY_WAITS_S: Final = (0.4, 0.5, 0.6)
+"""The peer is asked so often for its side, with so long to answer each; then ours alone is told."""
 
 
 class NodeService:
@@ -39,16 +44,26 @@ class NodeService:
         driver: what runs it.
         engine: what it runs on.
         devices: in the order of its communities.
+        mapper: what maps its port, None where that is switched off.
     """
 
-    def __init__(self, node: Node, driver: Driver[NodeEvent], engine: Engine, devices: Sequence[Device]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        driver: Driver[NodeEvent],
+        engine: Engine,
+        devices: Sequence[Device],
+        mapper: PortMapper | None = None,
+    ) -> None:
         self._node = node
         self._driver = driver
         self._engine = engine
         self._devices = devices
+        self._mapper = mapper
         self._started = driver.clock()
         self._pings: dict[int, asyncio.Future[PingReply]] = {}
-        self.handlers: dict[str, Handler] = {"status": self._status, "ping": self._ping}
+        self._whys: dict[int, asyncio.Future[WhyReply]] = {}
+        self.handlers: dict[str, Handler] = {"status": self._status, "ping": self._ping, "why": self._why}
         """Verb to handler, for a `ControlSocket`."""
 
     def status(self) -> dict[str, Any]:
@@ -60,6 +75,7 @@ class NodeService:
         return {
             "node": {**status.pop("node"), "uptime_s": round(now - self._started, 1)},
             "engine": {"name": self._engine.name, "offloads": list(offloads)},
+            "port_mapping": describe_mapper(self._mapper),
             **status,
             "faults": dict(self._driver.faults),
         }
@@ -67,6 +83,12 @@ class NodeService:
     def handle_reply(self, reply: PingReply) -> None:
         """Takes a reply from the machine; one that nobody waits for any more is dropped."""
         waiting = self._pings.pop(reply.id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    def handle_why(self, reply: WhyReply) -> None:
+        """Takes a peer's side from the machine; one that nobody waits for any more is dropped."""
+        waiting = self._whys.pop(reply.id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(reply)
 
@@ -112,6 +134,37 @@ class NodeService:
             "via": via,
         }
 
+    async def _why(self, question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        text = question.get("peer")
+        if not isinstance(text, str):
+            raise UsageError("A question why needs a peer, as text.")
+        found = find_peer(self.status(), text)
+        key = parse_key(found.peer["id"])
+        reply = await self._ask_why(found.community, key)
+        explained = self._driver.call(self._node.explainer.explain, found.community, key, reply)
+        if explained is None:
+            raise UsageError(f"{found.label} has left meanwhile; ask for another peer.")
+        yield explained
+
+    async def _ask_why(self, community: str, key: bytes) -> WhyReply | None:
+        """Returns the peer's side, None where it does not come in time."""
+        waiting: asyncio.Future[WhyReply] = asyncio.get_running_loop().create_future()
+        numbers: list[int] = []
+        try:
+            for wait_s in WHY_WAITS_S:
+                number = self._driver.call(self._node.explainer.ask, community, key)
+                if number is None:
+                    return None
+                numbers.append(number)
+                self._whys[number] = waiting
+                done, _ = await asyncio.wait([waiting], timeout=wait_s)
+                if done:
+                    return waiting.result()
+        finally:
+            for number in numbers:
+                self._whys.pop(number, None)
+        return None
+
     def _via(self, found: FoundPeer) -> str | None:
         """Returns the URL of the supernode that relays for a peer now."""
         for community in self._node.status(self._driver.clock())["communities"]:
@@ -120,6 +173,20 @@ class NodeService:
                     via: str | None = peer["via"]
                     return via
         return None
+
+
+def describe_mapper(mapper: PortMapper | None) -> dict[str, Any]:
+    """Returns what status says of the mapping of our port: where it is, and how each protocol fares at each gateway."""
+    if mapper is None:
+        return {"enabled": False, "mapped": [], "outcomes": []}
+    return {
+        "enabled": True,
+        "mapped": [str(address) for address in mapper.mappings],
+        "outcomes": [
+            {"gateway": gateway, "protocol": each.protocol, "state": str(each.standing), "text": each.text}
+            for gateway, each in mapper.outcomes
+        ],
+    }
 
 
 def _number(question: dict[str, Any], key: str, default: float, least: float, most: float) -> float:

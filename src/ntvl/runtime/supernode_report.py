@@ -2,7 +2,7 @@
 
 With JSON every line is an object with "event" and "time" (seconds since the Unix epoch), keys as text:
 
-    ready               key, urls, port, pid, state, socket: nodes may come
+    ready               key, urls, port, wss, pid, state, socket: nodes may come
     community-known     community, id: a name is taken here, by this key
     member-joined       community, node, name, address, observed
     member-left         community, node, name, reason ("left" or "silent")
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ntvl.identity.keys import format_key
-from ntvl.identity.url import SupernodeUrl
+from ntvl.identity.url import WSS_PORT_DEFAULT, SupernodeUrl
 from ntvl.proto.supernode_events import (
     CommunityKnown,
     MemberJoined,
@@ -51,7 +51,15 @@ class SupernodeReporter:
         self._lines = EventLines(as_json=as_json, stream=stream, clock=clock)
 
     def ready(
-        self, *, key: bytes, public: Sequence[str], others: Sequence[str], port: int, state: Path, socket: Path | None
+        self,
+        *,
+        key: bytes,
+        public: Sequence[str],
+        others: Sequence[str],
+        port: int,
+        state: Path,
+        socket: Path | None,
+        wss: int = 0,
     ) -> None:
         """Tells that nodes may come, and by which URLs.
 
@@ -59,20 +67,24 @@ class SupernodeReporter:
             key: the supernode's public key.
             public: its addresses that anybody may reach; `others` those that only near computers reach.
             port: its UDP port.
+            wss: its port for WebSockets, 0 for none.
             state: its state directory.
             socket: its control socket, if it has one.
         """
-        urls = [str(SupernodeUrl(host, port, key)) for host in (*public, *others)]
+        urls = [str(SupernodeUrl(host, port, key, wss or WSS_PORT_DEFAULT)) for host in (*public, *others)]
         fields = {
             "event": "ready",
             "key": format_key(key),
             "urls": urls,
             "port": port,
+            "wss": wss,
             "pid": os.getpid(),
             "state": str(state),
             "socket": "" if socket is None else str(socket),
         }
-        self._lines.tell(fields, f"supernode runs on UDP port {port}, state in {state}", "good")
+        self._lines.tell(
+            fields, f"supernode runs on UDP port {port}{f', wss port {wss}' if wss else ''}, state in {state}", "good"
+        )
         if self._lines.as_json:
             return
         near = [host for host in others if not ip_address(host).is_loopback]

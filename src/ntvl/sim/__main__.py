@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from ntvl.matrix import Verdict
 from ntvl.sim.matrix import run_matrix
 from ntvl.sim.net import Net
 
@@ -62,15 +63,15 @@ def _join(nodes: int, seed: int, loss: float) -> None:
 
 
 def _matrix(seed: int, loss: float) -> int:
-    _say(f"{'left':16} {'right':16} {'path':7} {'oracle':7} {'first reply':>12} {'direct after':>13} {'packets':>8}")
+    _say(f"{'left':16} {'right':16} {'path':7} {'by':18} {'first reply':>12} {'direct after':>13} {'packets':>8}")
     wrong = count = 0
     for result in run_matrix(seed=seed, loss=loss):
         count += 1
-        wrong += not result.is_as_expected
-        oracle = "direct" if result.expected_direct else "relay"
-        mark = "" if result.is_as_expected else "  UNEXPECTED"
+        verdict = result.judge()
+        wrong += verdict is not Verdict.AS_EXPECTED
+        mark = "" if verdict is Verdict.AS_EXPECTED else f"  {verdict}"
         _say(
-            f"{result.left:16} {result.right:16} {result.path:7} {oracle:7} {_ms(result.first_reply_s):>12} "
+            f"{result.left:16} {result.right:16} {result.path:7} {result.technique:18} {_ms(result.first_reply_s):>12} "
             f"{_ms(result.direct_after_s):>13} {result.packets:>8}{mark}"
         )
     _say(f"{count - wrong} of {count} pairs as the oracle says (seed {seed})")

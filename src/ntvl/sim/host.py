@@ -70,6 +70,8 @@ class Host:
         self.name = name
         self.ports: dict[int, int] = {0: port}
         self.program: Program | None = None
+        self.takers: dict[int, Program] = {}
+        """Who takes what comes to a socket, where that is not the program."""
         self.interfaces: list[Attachment] = []
         self.asleep = False
         self.capture: list[Captured] | None = None
@@ -80,6 +82,10 @@ class Host:
         """Datagrams received so far."""
         self.drops: dict[str, int] = {}
         """Datagrams for nobody: "no-route", "no-socket", "asleep", "partition"."""
+        self.streams: dict[Address, Callable[[bytes], None]] = {}
+        """What takes datagrams for the loopback address of each carrier here."""
+        self.on_stop: list[Callable[[], object]] = []
+        """Called once when the program ends, by whoever ends it."""
         self._timeline = timeline
         self._admits = admits
         self._random = random
@@ -138,6 +144,10 @@ class Host:
         if socket not in self.ports:
             self._count("no-socket")
             return False
+        if destination in self.streams:
+            self.sent += 1
+            self.streams[destination](bytes(data))
+            return True
         interface = self._route(destination)
         source = interface.address(destination.is_ipv6) if interface is not None else None
         if interface is None or source is None or self.asleep:
@@ -157,13 +167,24 @@ class Host:
             self._count("asleep")
         elif isinstance(packet.sender, Host) and not self._admits(packet.sender, self):
             self._count("partition")
-        elif socket is None or self.program is None:
+        elif socket is None or (taker := self.takers.get(socket, self.program)) is None:
             self._count("no-socket")
         else:
             self.received += 1
             if self.capture is not None:
                 self.capture.append(Captured(self._timeline.now, False, packet.source, packet.destination, packet.data))
-            self.program.handle_datagram(packet.data, packet.source, socket)
+            taker.handle_datagram(packet.data, packet.source, socket)
+
+    def hears(self, sender: "Host") -> bool:
+        """Returns whether no partition keeps out what another host sends."""
+        return self._admits(sender, self)
+
+    def end_streams(self) -> None:
+        """Breaks the streams of the program, which has ended."""
+        self.streams.clear()
+        told, self.on_stop = self.on_stop, []
+        for tell in told:
+            tell()
 
     def suspend(self, duration_s: float) -> None:
         """Stops the program and goes deaf for that long; clocks go on."""
@@ -172,8 +193,9 @@ class Host:
 
     def _wake(self) -> None:
         self.asleep = False
-        if self.program is not None:
-            self.program.handle_wake()
+        for program in (self.program, *self.takers.values()):
+            if program is not None:
+                program.handle_wake()
 
     def _tell(self) -> None:
         if self.program is not None:

@@ -59,9 +59,40 @@ class Nat:
         self._by_port: dict[Address, list[_Binding]] = {}
         self._blocks: dict[str, int] = {}
         self._next = self._random.randrange(_PORTS)
+        self._forwards: dict[Address, tuple[Address, float]] = {}
+        self._flows: dict[tuple[Address, Address], tuple[Address, float]] = {}
+
+    def forward(self, internal: Address, until: float, now: float) -> Address:
+        """Returns the external address that lets everybody in to an internal one until then, made or prolonged."""
+        for external, (target, expires) in list(self._forwards.items()):
+            if target == internal or expires < now:
+                del self._forwards[external]
+                if target == internal:
+                    self._forwards[external] = (internal, until)
+                    return external
+        wanted = Address(self.address, internal.port)
+        while wanted in self._forwards:
+            wanted = Address(self.address, _PORT_MIN + self._random.randrange(_PORTS))
+        self._forwards[wanted] = (internal, until)
+        return wanted
+
+    def unforward(self, internal: Address) -> None:
+        """Ends what `forward` made, and the flows that came by it."""
+        self._forwards = {e: each for e, each in self._forwards.items() if each[0] != internal}
+        self._flows = {key: each for key, each in self._flows.items() if key[0] != internal}
+
+    @property
+    def forwards(self) -> dict[Address, Address]:
+        """Returns what is forwarded: external address to internal one."""
+        return {external: internal for external, (internal, _) in self._forwards.items()}
 
     def outbound(self, source: Address, destination: Address, now: float) -> Address | None:
         """Returns the address from which a datagram of an inside host goes on, or None where it does not."""
+        came_by, heard = self._flows.get((source, destination), (None, 0.0))
+        if came_by is not None and heard >= now - self.behaviour.lifetime_s:
+            # An answer to who came in by a forwarded port leaves by it; a flow that begins inside does not.
+            self._flows[source, destination] = (came_by, now)
+            return came_by
         part = self._part(destination)
         binding = self._bindings.get((source, part))
         if binding is not None and not self._expire(binding, now):
@@ -79,6 +110,10 @@ class Nat:
 
     def inbound(self, source: Address, destination: Address, now: float) -> Address | None:
         """Returns the inside address that a datagram to an external one is for, or None where it is not let in."""
+        internal, until = self._forwards.get(destination, (None, 0.0))
+        if internal is not None and until >= now:
+            self._flows[internal, source] = (destination, now)
+            return internal
         found = [b for b in list(self._by_port.get(destination, ())) if self._expire(b, now)]
         if not found:
             if not self.behaviour.translates and self.behaviour.filtering is Filtering.ENDPOINT_INDEPENDENT:
@@ -154,6 +189,8 @@ class Nat:
 
     def _is_free(self, external: Address, part: Hashable, now: float) -> bool:
         # Preserved ports may serve several destinations at once (overloading); others belong to one mapping.
+        if external in self._forwards:
+            return False
         taken = [b for b in list(self._by_port.get(external, ())) if self._expire(b, now)]
         if self.behaviour.allocation is PortAllocation.PRESERVING and part is not None:
             return all(b.destination != part for b in taken)

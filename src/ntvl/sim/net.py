@@ -114,6 +114,7 @@ class Net(World):
             communities=communities,
             supernodes=[s.url if pinned else s.url._replace(key=None) for s in known],
             resolve=self.resolve,
+            find=self.find,
             **options,
         )
         self.nodes.append(node)
@@ -123,6 +124,11 @@ class Net(World):
         """Returns what the name in a URL resolves to."""
         supernode = self._names.get(url.host)
         return () if supernode is None else supernode.addresses
+
+    def find(self, url: SupernodeUrl) -> tuple[Host, int] | None:
+        """Returns the host that a URL names, and its port for WebSockets, 0 for none."""
+        supernode = self._names.get(url.host)
+        return None if supernode is None else (supernode.host, supernode.wss)
 
     # --- what happens to them ---
 

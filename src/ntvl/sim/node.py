@@ -8,19 +8,25 @@ from ntvl.identity.keys import NodeKey, format_key
 from ntvl.identity.url import SupernodeUrl
 from ntvl.proto.events import (
     AddressAssigned,
+    CarrierUnwanted,
+    CarrierWanted,
     Failed,
     KeyLearned,
     Notice,
     PathChanged,
     PeerGone,
     PeerSeen,
+    SupernodeReached,
     SupernodeState,
 )
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
 from ntvl.sim.host import Host
+from ntvl.sim.mapper import SimMapper
+from ntvl.sim.router import Router
 from ntvl.sim.runner import Runner
 from ntvl.sim.station import Station
+from ntvl.sim.stream import SimCarriers
 from ntvl.sim.timeline import Timeline
 from ntvl.wire.address import Address
 
@@ -50,6 +56,7 @@ class SimNode:
         communities: its memberships; `device` is the place in this list.
         supernodes: URLs, in order of preference.
         resolve: what the resolver says to the name in a URL.
+        find: returns the host behind a URL and its port for WebSockets, 0 for none.
         options: more fields of `NodeSettings`.
     """
 
@@ -62,6 +69,7 @@ class SimNode:
         communities: Sequence[CommunitySettings],
         supernodes: Sequence[SupernodeUrl],
         resolve: Callable[[SupernodeUrl], tuple[Address, ...]],
+        find: Callable[[SupernodeUrl], tuple[Host, int] | None],
         **options: Any,
     ) -> None:
         self.host = host
@@ -76,10 +84,19 @@ class SimNode:
         self.failed: Failed | None = None
         """Why it ended by itself, if it did."""
         self.runner: Runner | None = None
+        self.mapper: SimMapper | None = None
+        """What asks for a port mapping, where the router of its segment speaks such a protocol."""
         self._timeline = timeline
         self._random = random
         self._resolve = resolve
-        self._options = options
+        self._options: dict[str, Any] = {"streams": True, **options}
+        self._carriers = SimCarriers(
+            host,
+            timeline,
+            Random(f"{host.name}/streams"),
+            find=find,
+            tell=lambda *news: None if self.runner is None else self.runner.call(self.machine.handle_carrier, *news),
+        )
         self.start()
 
     def __repr__(self) -> str:
@@ -143,14 +160,20 @@ class SimNode:
 
     def stop(self) -> None:
         """Kills it: nobody hears of it."""
+        self._carriers.close()
         if self.runner is not None:
             self.runner.stop()
         self.runner = None
+        if self.mapper is not None:
+            self.mapper.stop()
+        self.mapper = None
 
     def leave(self) -> None:
         """Ends it as SIGTERM does: it says goodbye."""
         if self.runner is not None:
             self.runner.call(self.machine.close)
+        if self.mapper is not None:
+            self.mapper.close()
         self.stop()
 
     def restart(self, *, new_state: bool = False) -> None:
@@ -196,6 +219,15 @@ class SimNode:
         states = [event.state for event in self.said(SupernodeState) if event.url_index == index]
         return states[-1] if states else "resolving"
 
+    def over(self, index: int = 0) -> str | None:
+        """Returns over what it reaches a supernode, as its status shows it."""
+        shown: str | None = self.status()["supernodes"][index]["over"]
+        return shown
+
+    def reached(self, since: float = 0.0) -> list[str]:
+        """Returns over what it reached supernodes since a time, in order."""
+        return [event.over for event in self.said(SupernodeReached, since)]
+
     def drops(self) -> dict[str, int]:
         """Returns what its status counts as dropped, by reason."""
         drops: dict[str, int] = self.status()["drops"]
@@ -204,13 +236,44 @@ class SimNode:
     def _tell_interfaces(self) -> None:
         if self.runner is not None:
             self.runner.call(self.machine.handle_interfaces, self.host.addresses)
+            self._follow_gateway()
+
+    def _follow_gateway(self) -> None:
+        """Asks the router of now for a port mapping, and no other any more."""
+        interface = next((i for i in self.host.interfaces if i.up), None)
+        gateway = interface.segment.gateway if interface is not None else None
+        router = gateway.box.inside_address if gateway is not None and isinstance(gateway.box, Router) else None
+        client = interface.address(False) if interface is not None else None
+        if self.mapper is not None and (self.mapper.gateway, self.mapper.client) == (router, client):
+            return
+        if self.mapper is not None:
+            self.mapper.stop()
+            self.mapper = None
+            self._tell_mapping(None)
+        if router is not None and client is not None:
+            self.mapper = SimMapper(
+                self.host,
+                self._timeline,
+                self._random,
+                gateway=router,
+                client=client,
+                on_change=self._tell_mapping,
+            )
+
+    def _tell_mapping(self, mapping: Address | None) -> None:
+        if self.runner is not None and not self.runner.stopped:
+            self.runner.call(self.machine.handle_mappings, () if mapping is None else (mapping,))
 
     def _handle_event(self, event: Any) -> None:
         if isinstance(event, PeerSeen):
             self.known[event.community].add(event.peer)
             return
         self.events.append((self._timeline.now, event))
-        if isinstance(event, PeerGone):
+        if isinstance(event, CarrierWanted):
+            self._carriers.want(event.url_index, event.kind, self.supernodes[event.url_index])
+        elif isinstance(event, CarrierUnwanted):
+            self._carriers.unwant(event.url_index, event.kind)
+        elif isinstance(event, PeerGone):
             self.known[event.community].discard(event.peer)
         elif isinstance(event, AddressAssigned):
             station = self.station_of(event.device)

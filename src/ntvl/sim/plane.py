@@ -7,7 +7,16 @@ a socket is the host's.
 from collections.abc import Callable, Sequence
 
 from ntvl.dataplane.forwarder import Forwarder
-from ntvl.dataplane.interface import CloseDevice, CloseSocket, Command, Event, OpenDevice, OpenSocket, SendDatagram
+from ntvl.dataplane.interface import (
+    CloseDevice,
+    CloseSocket,
+    Command,
+    Event,
+    OpenDevice,
+    OpenSocket,
+    SendDatagram,
+    SocketOpened,
+)
 from ntvl.sim.host import Host
 from ntvl.sim.station import Plan, Station
 from ntvl.wire.address import Address, Transmit
@@ -52,6 +61,7 @@ class SimPlane:
                 self.stations.pop(command.device, None)
             elif isinstance(command, OpenSocket):
                 self._host.open_socket(command.socket)
+                self.forwarder.report(SocketOpened(command.socket, self._host.ports[command.socket]))
             elif isinstance(command, CloseSocket):
                 self._host.ports.pop(command.socket, None)
             elif isinstance(command, SendDatagram):

@@ -5,15 +5,18 @@ have addresses of the Internet; the same goes for IPv4 behind a firewall. Such a
 outside.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from random import Random
 
-from ntvl.nat import NatBehaviour
+from ntvl.nat import NatBehaviour, Passage
+from ntvl.sim.gateway import MappingService
 from ntvl.sim.nat import Nat
-from ntvl.sim.packet import Packet
+from ntvl.sim.packet import Line, Packet
 from ntvl.sim.segment import Attachment, Segment
 from ntvl.sim.timeline import Timeline
 from ntvl.wire.address import Address
+from ntvl.wire.pcp import PCP_PORT
 
 __all__ = ["Router"]
 
@@ -25,6 +28,7 @@ class Router:
         behaviour: what it does to UDP.
         timeline: tells the time of each datagram.
         random: draws ports.
+        protocols: what it takes requests for port mappings by: "pcp", "natpmp".
     """
 
     def __init__(
@@ -36,13 +40,15 @@ class Router:
         outside: Segment,
         timeline: Timeline,
         random: Random,
+        protocols: Collection[str] = (),
     ) -> None:
         self.name = name
         self.behaviour = behaviour
         self.inside = inside
         self.outside = outside
         self.drops: dict[str, int] = {}
-        """Datagrams for its own address from inside, where it does not hairpin: "hairpin"."""
+        """Datagrams for its own address from inside, where it does not hairpin: "hairpin"; from inside, where it lets
+        none out: "blocked"."""
         self._timeline = timeline
         self._in = inside.attach(self)
         self._out = outside.attach(self)
@@ -50,6 +56,11 @@ class Router:
         outside.assign(self._out, outside.next_addresses(ipv6=inside.ipv6 is not None))
         self._ipv4 = Nat(behaviour, self._out.address(False) or "", random)
         self._ipv6 = Nat(replace(behaviour, translates=False), "", random)
+        self.service: MappingService | None = None
+        """What answers requests for port mappings at `inside_address`; None where nothing does."""
+        if protocols:
+            self.service = MappingService(protocols, self._ipv4, timeline.now)
+            inside.assign(self._in, inside.router_addresses())
 
     @property
     def up(self) -> bool:
@@ -61,9 +72,24 @@ class Router:
         self._out.up = value
 
     @property
+    def line(self) -> Line:
+        """Returns the line outside."""
+        return self._out.line
+
+    @property
     def address(self) -> str:
         """Returns the IPv4 address that it shows outside."""
         return self._ipv4.address
+
+    @property
+    def inside_address(self) -> str | None:
+        """Returns its own IPv4 address inside, which it has only where it maps ports."""
+        return self._in.address(False)
+
+    @property
+    def forwards(self) -> dict[Address, Address]:
+        """Returns the ports that it has mapped on request: external address to internal one."""
+        return self._ipv4.forwards
 
     @property
     def nat_drops(self) -> dict[str, int]:
@@ -94,6 +120,8 @@ class Router:
             self.outside.assign(self._out, addresses + kept)
             address = addresses[0]
         self._ipv4.reboot(address)
+        if self.service is not None:
+            self.service.reboot(self._timeline.now)
         self._ipv6.reboot()
 
     def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
@@ -104,6 +132,14 @@ class Router:
             target = nat.inbound(packet.source, packet.destination, now)
             if target is not None:
                 self._in.send(packet._replace(destination=target))
+            return
+        if self.behaviour.passes is not Passage.ALL:
+            self._count("blocked")
+            return
+        if self.service is not None and packet.destination == Address(self.inside_address or "", PCP_PORT):
+            answer = self.service.handle_request(packet.data, packet.source, now)
+            if answer is not None:
+                self._in.send(Packet(packet.destination, packet.source, answer, self))
             return
         if packet.destination.host == nat.address:
             self._hairpin(packet, nat, now)
@@ -121,9 +157,12 @@ class Router:
                 target = nat.inbound(source, packet.destination, now)
                 packet = packet._replace(source=source)
         if target is None:
-            self.drops["hairpin"] = self.drops.get("hairpin", 0) + 1
+            self._count("hairpin")
             return
         self._in.send(packet._replace(destination=target))
+
+    def _count(self, reason: str) -> None:
+        self.drops[reason] = self.drops.get(reason, 0) + 1
 
     def _translates(self, is_ipv6: bool) -> bool:
         return self.behaviour.translates and not is_ipv6

@@ -79,6 +79,7 @@ class Runner:
             self._timer.cancel()
         if self.host.program is self:
             self.host.program = None
+        self.host.end_streams()
 
     def call(self, verb: Callable[..., T], *arguments: Any) -> T:
         """Calls a verb of the machine with the host's time as its last argument, and lets out what comes of it."""

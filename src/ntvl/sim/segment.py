@@ -111,6 +111,10 @@ class Segment:
             found.append(str(self.ipv6[number]))
         return tuple(found)
 
+    def router_addresses(self) -> tuple[str, ...]:
+        """Returns the address of the router inside of which this segment is: the first IPv4 one."""
+        return (str(self.ipv4[1]),) if self.ipv4 is not None else ()
+
     def has(self, host: str) -> bool:
         """Returns whether an address is on this segment, so that no gateway is asked."""
         if self.public:

@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 from ntvl.identity.keys import NodeKey
-from ntvl.identity.url import SupernodeUrl
+from ntvl.identity.url import WSS_PORT_DEFAULT, SupernodeUrl
 from ntvl.proto.reception import MAIN_SOCKET, OTHER_SOCKET, StunPlace
 from ntvl.proto.supernode import Supernode
 from ntvl.registry.memory import MemoryStore
@@ -21,13 +21,15 @@ class SimSupernode:
 
     Args:
         random: its chance: key, indices.
+        wss: where it takes WebSockets, 0 for nowhere.
         options: more arguments of `Supernode`.
     """
 
-    def __init__(self, host: Host, timeline: Timeline, random: Random, **options: Any) -> None:
+    def __init__(self, host: Host, timeline: Timeline, random: Random, *, wss: int = 443, **options: Any) -> None:
         self.host = host
         self.key = NodeKey.generate(random.randbytes)
         self.store = MemoryStore()
+        self.wss = wss
         self.events: list[tuple[float, Any]] = []
         """What it told its runtime, with the simulator's time."""
         self.runner: Runner | None = None
@@ -49,7 +51,7 @@ class SimSupernode:
     @property
     def url(self) -> SupernodeUrl:
         """Returns its URL with its key."""
-        return SupernodeUrl(f"{self.name}.example", self.host.ports[0], self.key.public)
+        return SupernodeUrl(f"{self.name}.example", self.host.ports[0], self.key.public, self.wss or WSS_PORT_DEFAULT)
 
     @property
     def machine(self) -> Supernode:

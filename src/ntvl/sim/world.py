@@ -4,12 +4,13 @@ Addresses follow from the order in which things are made. Whatever is drawn come
 itself bit for bit, and everything that fails here says with which seed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import count
 from random import Random
 from typing import Final
 
-from ntvl.nat import KINDS, NatBehaviour
+from ntvl.nat import KINDS, Chain, NatBehaviour
+from ntvl.sim.gateway import PROTOCOLS
 from ntvl.sim.host import Host
 from ntvl.sim.packet import LAN, WAN, Link
 from ntvl.sim.router import Router
@@ -68,18 +69,23 @@ class World:
         outside: Site | None = None,
         ipv6: bool = False,
         link: Link = LAN,
+        protocols: Collection[str] = (),
     ) -> Site:
         """Returns a new place behind a chain of routers of its own.
 
         Args:
-            behind: the name of a kind, or a chain, innermost router first; a `Site` is returned as it is.
+            behind: the name of a kind, or a chain, innermost router first; a `Site` is returned as it is. A name may
+                end with the protocols by which the innermost router maps ports: "eim-apdf+pcp",
+                "cgn+pcp+natpmp". "pcp" and "natpmp" alone mean a router with random ports that speaks it.
             outside: where the outermost router is attached, if not to the Internet.
             ipv6: whether hosts inside get IPv6 addresses, filtered as IPv4 is.
             link: the line of a host inside.
+            protocols: by which the innermost router maps ports, beside what a name says.
         """
         if isinstance(behind, Site):
             return behind
-        chain = KINDS[behind] if isinstance(behind, str) else tuple(behind)
+        chain, named = _read_kind(behind) if isinstance(behind, str) else (tuple(behind), ())
+        protocols = (*named, *protocols)
         site = outside or self.internet
         for place, behaviour in reversed(list(enumerate(chain))):
             number = next(self._numbers)
@@ -99,6 +105,7 @@ class World:
                 outside=site.segment,
                 timeline=self.timeline,
                 random=self.random(name),
+                protocols=() if place else protocols,
             )
             site = Site(f"behind-{name}", inside, (router, *site.routers))
         return site
@@ -159,6 +166,15 @@ class World:
 
     def _admits(self, sender: Host, receiver: Host) -> bool:
         return (sender, receiver) not in self._blocked
+
+
+def _read_kind(text: str) -> tuple[Chain, tuple[str, ...]]:
+    """Returns the chain of a kind, and the protocols of its innermost router."""
+    kind, *protocols = text.split("+")
+    if kind in PROTOCOLS:
+        return KINDS["apdm-random"], (kind, *protocols)
+    assert set(protocols) <= set(PROTOCOLS), f"{text}: known protocols are {', '.join(PROTOCOLS)}"
+    return KINDS[kind], tuple(protocols)
 
 
 def _inside_ipv4(number: int, translates: bool) -> str:

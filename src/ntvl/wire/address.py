@@ -5,11 +5,30 @@ and in the relay's tables.
 """
 
 import ipaddress
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ntvl.errors import PeerError
 
-__all__ = ["Address", "Origin", "Relay", "Transmit", "is_usable_target", "parse_address"]
+__all__ = [
+    "Address",
+    "Origin",
+    "Relay",
+    "Transmit",
+    "find_addresses",
+    "is_public",
+    "is_usable_target",
+    "parse_address",
+    "unmapped",
+]
+
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
+"""RFC 1122 section 3.2.1.3: never a destination."""
+_WITH_IPV4_LAST: Final = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
+"""IPv4-compatible addresses (RFC 4291 section 2.5.5.1) and the well-known prefix of NAT64 (RFC 6052 section 2.1)."""
+
+_LABORATORY: Final = tuple(
+    map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"))
+)
 
 
 class Address(NamedTuple):
@@ -66,11 +85,9 @@ def parse_address(host: str, port: int) -> Address:
         ip = ipaddress.ip_address(host)
     except ValueError as error:
         raise PeerError("format", f"address {host!r}") from error
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.scope_id is not None:
-            raise PeerError("format", f"address with a zone {host!r}")
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
+    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
+        raise PeerError("format", f"address with a zone {host!r}")
+    ip = unmapped(ip)
     if not 1 <= port <= 65535:
         raise PeerError("format", f"port {port}")
     return Address(str(ip), port)
@@ -79,10 +96,52 @@ def parse_address(host: str, port: int) -> Address:
 def is_usable_target(address: Address) -> bool:
     """Returns whether a peer may make this node send to `address`.
 
-    Loopback, multicast, broadcast, unspecified and link-local addresses are refused: a candidate list must never turn a
-    node against itself or its neighbours (RFC 8445 section 5.1.1.1 excludes the same for gathering).
+    Loopback, multicast, broadcast, unspecified, reserved (240.0.0.0/4) and link-local addresses and 0.0.0.0/8 are
+    refused, and IPv6 addresses that have such a one of IPv4 inside: a candidate list must never turn a node against
+    itself or its neighbours (RFC 8445 section 5.1.1.1 excludes the same for gathering). The broadcast address of a
+    subnet looks like any other; the kernel refuses it, for our sockets never ask for SO_BROADCAST.
     """
-    ip = ipaddress.ip_address(address.host)
-    return not (
-        ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_link_local or str(ip) == "255.255.255.255"
-    )
+    return all(_is_unicast(ip) for ip in find_addresses(address.host))
+
+
+def find_addresses(host: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+    """Returns the addresses that a datagram to `host` may end up at: its own, and the IPv4 one that a translator or
+    tunnel takes out of it (RFC 4291 section 2.5.5, RFC 3056, RFC 6052).
+
+    Args:
+        host: an IPv4 or IPv6 literal without zone.
+    """
+    ip = ipaddress.ip_address(host)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return (ip,)
+    inside = ip.ipv4_mapped or ip.sixtofour
+    if inside is None and any(ip in network for network in _WITH_IPV4_LAST):
+        inside = ipaddress.IPv4Address(ip.packed[12:])
+    return (ip,) if inside is None else (ip, inside)
+
+
+def _is_unicast(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_link_local:
+        return False
+    return not (isinstance(ip, ipaddress.IPv4Address) and (ip.is_reserved or ip in _THIS_NETWORK))
+
+
+def unmapped(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Returns the IPv4 address that an IPv4-mapped IPv6 address stands for (RFC 4291 section 2.5.5.2), or any other as
+    it is.
+    """
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return ip if mapped is None else mapped
+
+
+def is_public(host: str) -> bool:
+    """Returns whether a literal address can be reached from anywhere: none of the special ones of RFC 6890 (private,
+    shared by a carrier's NAT, loopback, link-local, reserved), and not multicast.
+
+    Addresses for documentation (RFC 5737, RFC 3849) and for benchmarks (RFC 2544) count as public, since nobody has
+    them but a laboratory, where they stand for public ones.
+    """
+    ip = unmapped(ipaddress.ip_address(host))
+    if any(ip.version == network.version and ip in network for network in _LABORATORY):
+        return True
+    return ip.is_global and not ip.is_multicast

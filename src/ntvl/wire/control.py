@@ -16,8 +16,11 @@ from ntvl.errors import PeerError
 from ntvl.wire.header import CONTROL_BYTES_MAX, HEADER_BYTES, TAG_BYTES
 
 __all__ = [
+    "AIM_PORTS_MAX",
     "MESSAGE_BYTES_MAX",
     "PROTOCOL_VERSION",
+    "UNKNOWN_NAT",
+    "Aim",
     "Answer",
     "Bye",
     "Candidate",
@@ -31,9 +34,15 @@ __all__ = [
     "Lookup",
     "Member",
     "Message",
+    "Nat",
     "Offer",
     "Probe",
     "ProbeReply",
+    "PunchReply",
+    "PunchRequest",
+    "Record",
+    "Records",
+    "RecordsRequest",
     "Refused",
     "Register",
     "Registered",
@@ -45,6 +54,8 @@ __all__ = [
 ]
 
 PROTOCOL_VERSION: Final = 1
+AIM_PORTS_MAX: Final = 64
+"""Ports that a node lets its peer aim at: one packet each."""
 MESSAGE_BYTES_MAX: Final = CONTROL_BYTES_MAX - 12 - HEADER_BYTES - TAG_BYTES
 """Largest message: a CONTROL datagram holds it with header, tag and relay prefix."""
 
@@ -52,6 +63,7 @@ Text = Annotated[str, Meta(max_length=256)]
 Name = Annotated[str, Meta(max_length=63)]
 Host = Annotated[str, Meta(max_length=45)]
 Cidr = Annotated[str, Meta(max_length=49)]
+Word = Annotated[str, Meta(max_length=32)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 U32 = Annotated[int, Meta(ge=0, le=0xFFFFFFFF)]
 U63 = Annotated[int, Meta(ge=0, le=0x7FFFFFFFFFFFFFFF)]
@@ -76,6 +88,25 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True):
     host: Host
     port: Port
     priority: U32 = 0
+
+
+class Nat(msgspec.Struct, frozen=True, array_like=True):
+    """Is what a node knows of the NATs in front of it, in the words of `ntvl.nat`; "" where it does not know.
+
+    `step` is the distance of two sequential ports, negative where they count down. New ports of a random allocation lie
+    in `low`..`high`.
+    """
+
+    mapping: Word = ""
+    filtering: Word = ""
+    allocation: Word = ""
+    step: Annotated[int, Meta(ge=-65535, le=65535)] = 0
+    low: Port = 1024
+    high: Port = 65535
+
+
+UNKNOWN_NAT: Final = Nat()
+"""Nothing is known."""
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -199,6 +230,24 @@ class Left(_Message, frozen=True, tag=11):
     community: Key
 
 
+class PunchRequest(_Message, frozen=True, tag=12):
+    """Asks a supernode for leave to punch heavily with another member; `done`, which has no answer, gives it back."""
+
+    request: U32
+    community: Key
+    peer: Key
+    done: bool = False
+
+
+class PunchReply(_Message, frozen=True, tag=13):
+    """Answers a `PunchRequest`: `wait_s` 0 is leave, for 15 s; else another punch is under way behind one of the two
+    public addresses, and the sender may ask again after so many seconds.
+    """
+
+    request: U32
+    wait_s: Annotated[float, Meta(ge=0.0, le=60.0)]
+
+
 class Confirm(_Message, frozen=True, tag=20):
     """Is the initiator's first message under a new session: the responder may now send under it, and does so at once,
     with a `Confirm` of its own.
@@ -210,6 +259,8 @@ class _Candidates(_Message, frozen=True):
     ufrag: Annotated[str, Meta(min_length=4, max_length=32)]
     password: Annotated[str, Meta(min_length=22, max_length=64)]
     candidates: Annotated[tuple[Candidate, ...], Meta(max_length=24)] = ()
+    nat: Nat = UNKNOWN_NAT
+    guesses: bool = True
 
 
 class Offer(_Candidates, frozen=True, tag=21):
@@ -221,15 +272,28 @@ class Answer(_Candidates, frozen=True, tag=22):
 
 
 class Fire(_Message, frozen=True, tag=23):
-    """Starts the checks: its receiver at once, its sender half a round trip after sending."""
+    """Starts the checks: its receiver at once, its sender half a round trip after sending. `heavy`: those of a heavy
+    technique, for which the sender has leave.
+    """
 
     attempt: U32
+    heavy: bool = False
+
+
+class Aim(_Message, frozen=True, tag=30):
+    """Tells at which of the sender's ports to aim: `count` of them, each `step` after the one before, after `port`."""
+
+    attempt: U32
+    port: Port
+    step: Annotated[int, Meta(ge=-65535, le=65535)]
+    count: Annotated[int, Meta(ge=1, le=AIM_PORTS_MAX)]
 
 
 class Probe(_Message, frozen=True, tag=24):
-    """Asks for a `ProbeReply` over the path that it came by."""
+    """Asks for a `ProbeReply` over the path that it came by; `nominates`: the controlling side has chosen that path."""
 
     id: U63
+    nominates: bool = False
 
 
 class ProbeReply(_Message, frozen=True, tag=25):
@@ -240,6 +304,51 @@ class ProbeReply(_Message, frozen=True, tag=25):
 
 class Bye(_Message, frozen=True, tag=26):
     """Says that the sender leaves; the session ends on both sides."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Is what one technique, in one attempt, came to at the sender's end; what a peer writes here is for people only.
+
+    `attempt` is the offer's number, equal at both ends. `aims` are the first addresses that were sent to, of kind
+    "guess" where many ports of a host were tried; `answered` is the one that a path was confirmed with, `observed`
+    where the receiver's checks came from.
+    """
+
+    attempt: U32
+    technique: Word
+    verdict: Word
+    age_s: Seconds
+    took_s: Seconds
+    packets: U32
+    detail: Annotated[str, Meta(max_length=80)] = ""
+    aims: Annotated[tuple[Candidate, ...], Meta(max_length=4)] = ()
+    answered: Annotated[tuple[Candidate, ...], Meta(max_length=1)] = ()
+    observed: Annotated[tuple[Candidate, ...], Meta(max_length=4)] = ()
+
+
+class RecordsRequest(_Message, frozen=True, tag=27):
+    """Asks for `Records`: what came of the attempts at a direct path at the other end."""
+
+    id: U63
+
+
+class Records(_Message, frozen=True, tag=28):
+    """Answers a `RecordsRequest`.
+
+    `path` is how the sender reaches the receiver ("direct", "relay", "none") and `technique` what made it; `state` is
+    "trying", "waiting" (`retry_s` until the next attempt), "idle" or "off" (no direct paths here); `udp` is "yes", "no"
+    or "" where it is not known whether UDP gets out. `records` are the last, oldest first, as many as fit.
+    """
+
+    id: U63
+    path: Word = ""
+    technique: Word = ""
+    state: Word = ""
+    retry_s: Seconds = 0.0
+    udp: Word = ""
+    nat: Nat = UNKNOWN_NAT
+    candidates: Annotated[tuple[Candidate, ...], Meta(max_length=8)] = ()
+    records: Annotated[tuple[Record, ...], Meta(max_length=8)] = ()
 
 
 class Unsupported(_Message, frozen=True, tag=40):
@@ -260,13 +369,18 @@ Message = (
     | Found
     | Leave
     | Left
+    | PunchRequest
+    | PunchReply
     | Confirm
     | Offer
     | Answer
     | Fire
+    | Aim
     | Probe
     | ProbeReply
     | Bye
+    | RecordsRequest
+    | Records
     | Unsupported
 )
 
@@ -275,7 +389,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Message)
 _TAG_DECODER: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on hostile bytes: text that is not UTF-8 comes out as itself."""
-_KNOWN_TAGS: Final = frozenset((*range(1, 12), *range(20, 27), 40))
+_KNOWN_TAGS: Final = frozenset((*range(1, 14), *range(20, 29), 30, 40))
 
 
 def build_message(message: Message) -> bytes:

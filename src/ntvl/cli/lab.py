@@ -1,0 +1,316 @@
+"""`ntvl lab`: networks with NATs on this machine: every pair of kinds tried out, or a topology of one's own."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ntvl.cli.demo import Screen
+from ntvl.errors import UsageError
+from ntvl.kind import SITE_KINDS, Kind, parse_kinds, plan_pairs
+from ntvl.lab.blueprint import Blueprint, read_blueprint
+from ntvl.lab.chart import draw_matrix, shorten_technique
+from ntvl.lab.field import Field, build_field, programs_for
+from ntvl.lab.namespace import list_processes
+from ntvl.lab.program import build_environment
+from ntvl.lab.requirement import check_programs, check_rights, check_tun
+from ntvl.lab.run import Run, find_runs, remove_run, remove_stale_runs
+from ntvl.lab.service import start_mapper, start_proxy
+from ntvl.lab.stage import Stage
+from ntvl.lab.topology import FABRIC
+from ntvl.matrix import PairOutcome, Verdict, describe_shortfall
+
+__all__ = ["build_matrix_table", "down", "lab", "matrix", "shell", "up"]
+
+TITLE: Final = "ntvl lab"
+_MATRIX: Final = "ntvl lab matrix"
+_SLACK: Final = 2.0
+"""How much longer a pair may take in the laboratory than theory says: all of it shares this machine's few CPUs."""
+_WIDTH: Final = 80
+_STYLES: Final = {"direct": "green", "relay": "yellow", "none": "red"}
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
+lab = typer.Typer(
+    help="Networks with NATs on this one machine: every pair of kinds tried out, or a topology of your own.",
+    no_args_is_help=True,
+)
+
+
+@lab.command()
+def matrix(
+    kinds: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,KIND...",
+            help=f"Which kinds to pair. Without it all: {', '.join(SITE_KINDS)}.",
+            show_default=False,
+        ),
+    ] = "",
+    sim: Annotated[bool, typer.Option("--sim", help="On virtual time, in the simulator: needs no root.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Draw the matrix into this file, as SVG.")
+    ] = None,
+    slack: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            min=1.0,
+            help=f"How many times longer than theory says a pair may take. \\[default: {_SLACK:g}, with --sim 1]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Try every pair of kinds of NATs with the real programs on kernel NATs, and compare with what theory allows.
+
+    A pair that gets less, or later, makes the exit status 1.
+    """
+    chosen = parse_kinds(word for word in kinds.split(",") if word) if kinds else list(SITE_KINDS.values())
+    if not chosen:
+        raise UsageError(f"--kinds names none: choose from {', '.join(SITE_KINDS)}")
+    if svg is not None and not svg.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {svg}: there is no directory {svg.parent}; make it first")
+    factor = slack if slack is not None else 1.0 if sim else _SLACK
+    screen = Screen(console=Console(stderr=True, highlight=False))
+    began = time.monotonic()
+    left_out: list[Kind] = []
+    if sim:
+        left_out = [kind for kind in chosen if not kind.simulated]
+        if left_out and kinds:
+            raise UsageError(f"the simulator has no {left_out[0].name!r}: run it in the laboratory, without --sim")
+        with screen:
+            outcomes = _simulate([kind for kind in chosen if kind.simulated], screen)
+    else:
+        check_rights(_MATRIX)
+        check_programs(_MATRIX, programs_for(chosen))
+        check_tun(_MATRIX)
+        with _clean_ends(), screen:
+            outcomes = _try_out(chosen, screen, factor)
+    outcomes = _in_order(chosen, outcomes)
+    shortfall = describe_shortfall(outcomes, factor)
+    if svg is not None:
+        where = "simulated NATs, virtual time" if sim else "kernel NATs, the real programs"
+        _write(svg, draw_matrix(outcomes, f"Every pair of kinds: {where}", factor))
+    if as_json:
+        pairs = [outcome.as_json(factor) for outcome in outcomes]
+        seconds = round(time.monotonic() - began, 1)
+        print(json.dumps({"ok": not shortfall, "pairs": pairs, "slack": factor, "seconds": seconds}))
+    else:
+        console = Console(highlight=False)
+        console.print(build_matrix_table(outcomes, factor), width=min(_WIDTH, console.width))
+        good = sum(not outcome.judge(factor).is_shortfall for outcome in outcomes)
+        console.print(f"{good} of {len(outcomes)} pairs are as good as theory allows.", soft_wrap=True)
+        if left_out:
+            names = ", ".join(kind.name for kind in left_out)
+            console.print(f"In the laboratory only, so not in this table: {names}.", soft_wrap=True)
+    if shortfall:
+        raise UsageError(shortfall)
+
+
+@lab.command()
+def up(
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The topology, in TOML.")],
+) -> None:
+    """Build a topology of your own out of a file, and leave it standing."""
+    blueprint = read_blueprint(file)
+    check_rights(TITLE)
+    check_programs(TITLE, programs_for(list(blueprint.helped.values())))
+    standing = _standing()
+    if standing is not None:
+        raise UsageError("a lab is up already: remove it with `ntvl lab down` first")
+    began = time.monotonic()
+    with _clean_ends(), Stage(blueprint.topology, TITLE) as stage:
+        notes = _start_helpers(stage, blueprint)
+        stage.keep()
+    console = Console(highlight=False)
+    console.print(_build_host_table(stage), width=min(_WIDTH, console.width))
+    for note in notes:
+        console.print(note, soft_wrap=True)
+    hosts = [host.name for host in blueprint.topology.hosts]
+    console.print(
+        f"Up in {time.monotonic() - began:.1f} s. `ntvl lab shell {hosts[0] if hosts else 'HOST'}` enters a host,"
+        " `ntvl lab down` removes everything.",
+        soft_wrap=True,
+    )
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def shell(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="A host or router of the lab that is up.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND...]", help="What to run there, instead of a shell.")
+    ] = None,
+) -> None:
+    """Run a shell, or a command, on a host of the lab."""
+    check_rights(TITLE)
+    run = _standing()
+    if run is None:
+        raise UsageError("no lab is up: build one with `ntvl lab up FILE`")
+    names = [name.removeprefix(f"{run.prefix}-") for name in run.namespaces()]
+    if host not in names or host == FABRIC:
+        known = ", ".join(name for name in names if name != FABRIC)
+        raise UsageError(f"the lab has no host {host!r}: it has {known}")
+    argv = list(command or [os.environ.get("SHELL") or "/bin/sh"])
+    if not command and sys.stdin.isatty():
+        print(f"{host}: a shell; exit leaves it", file=sys.stderr)
+    sys.stdout.flush()
+    environment = build_environment()
+    os.execvpe("ip", ["ip", "netns", "exec", f"{run.prefix}-{host}", *argv], environment)
+
+
+@lab.command()
+def down() -> None:
+    """Remove the lab that is up, with everything that runs in it, and what killed ones left."""
+    check_rights(TITLE)
+    stale = remove_stale_runs()
+    runs = [run for run in find_runs() if run.kept and run.title == TITLE]
+    processes = sum(len(list_processes(run.namespaces())) for run in runs)
+    for run in runs:
+        remove_run(run)
+    ended = "" if not processes else f", and ended {processes} program{'s' * (processes != 1)} in it"
+    words = [f"Removed the lab{ended}."] if runs else []
+    words += [f"Removed what killed runs had left: {len(stale)}."] if stale else []
+    print("\n".join(words) or "Nothing was left to remove.")
+
+
+def build_matrix_table(outcomes: Sequence[PairOutcome], slack: float = 1.0) -> Table:
+    """Returns the table of pairs; it fits a terminal of 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold underline")
+    for heading in ("left", "right", "path by"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("reply s", "direct s", "checks"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for outcome in outcomes:
+        verdict = outcome.judge(slack)
+        table.add_row(
+            outcome.left,
+            "itself" if SITE_KINDS[outcome.left].shared else outcome.right,
+            Text(shorten_technique(outcome.technique), style=_STYLES[outcome.path]),
+            _seconds(outcome.first_reply_s),
+            _seconds(outcome.direct_after_s),
+            str(outcome.packets),
+            Text(_mark(outcome, verdict), style="bold red" if verdict.is_shortfall else ""),
+        )
+    return table
+
+
+def _try_out(kinds: Sequence[Kind], screen: Screen, slack: float) -> list[PairOutcome]:
+    outcomes: list[PairOutcome] = []
+    screen.waiting("building the networks")
+    with Stage(build_field(kinds), _MATRIX) as stage:
+        screen.step(f"{len(stage.topology.machines)} machines are built")
+        field = Field(stage, kinds, screen, slack=slack)
+        try:
+            field.start()
+        except TimeoutError as error:
+            raise UsageError(f"{_MATRIX} could not start: {error}") from error
+        waves = field.waves()
+        for number, wave in enumerate(waves, 1):
+            screen.waiting(f"wave {number} of {len(waves)}: {len(wave)} pairs")
+            outcomes += field.run_wave(wave)
+            short = sum(outcome.judge(slack).is_shortfall for outcome in outcomes)
+            screen.step(f"wave {number} of {len(waves)}: {len(outcomes)} pairs tried, {short} below what theory allows")
+        again = [outcome for outcome in outcomes if outcome.judge(slack).is_shortfall and not outcome.note]
+        if again:
+            screen.waiting(f"a second try of {len(again)} pairs, with nodes that start anew")
+            outcomes = [outcome for outcome in outcomes if outcome not in again] + field.run_again(again)
+            short = sum(outcome.judge(slack).is_shortfall for outcome in outcomes)
+            screen.step(f"{len(again)} pairs tried again, {short} below what theory allows")
+        screen.waiting("removing everything")
+    return outcomes
+
+
+def _simulate(kinds: Sequence[Kind], screen: Screen) -> list[PairOutcome]:
+    from ntvl.sim.matrix import run_matrix  # takes its time; the other commands do not need it
+
+    pairs = plan_pairs(kinds)
+    outcomes = []
+    for outcome in run_matrix((left.name, right.name) for left, right in pairs):
+        outcomes.append(outcome)
+        screen.waiting(f"{len(outcomes)} of {len(pairs)} pairs")
+    screen.step(f"{len(outcomes)} pairs simulated")
+    return outcomes
+
+
+def _in_order(kinds: Sequence[Kind], outcomes: Sequence[PairOutcome]) -> list[PairOutcome]:
+    """Returns outcomes in the order of the table of kinds, each with the earlier kind on the left; waves differ."""
+    known = {frozenset((outcome.left, outcome.right)): outcome for outcome in outcomes}
+    return [
+        replace(known[frozenset((left.name, right.name))], left=left.name, right=right.name)
+        for left, right in plan_pairs(kinds)
+        if frozenset((left.name, right.name)) in known
+    ]
+
+
+def _start_helpers(stage: Stage, blueprint: Blueprint) -> list[str]:
+    notes = []
+    for site, kind in blueprint.helped.items():
+        if kind.mapper:
+            start_mapper(stage, f"{site}-router", kind.mapper)
+        if kind.proxy:
+            _, url = start_proxy(stage, f"{site}-router")
+            notes.append(f"On {site} set https_proxy={url}: there is no other way out.")
+    return notes
+
+
+def _standing() -> Run | None:
+    """Returns the record of the lab that `up` left, or None."""
+    return next((run for run in find_runs() if run.kept and run.title == TITLE and run.namespaces()), None)
+
+
+def _build_host_table(stage: Stage) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("machine", "network", "IPv4", "IPv6"):
+        table.add_column(heading)
+    for machine in stage.topology.machines:
+        for number, interface in enumerate(stage.topology.interfaces(machine)):
+            table.add_row("" if number else machine, interface.network, interface.ipv4, interface.ipv6)
+    return table
+
+
+def _mark(outcome: PairOutcome, verdict: Verdict) -> str:
+    if verdict is not Verdict.AS_EXPECTED:
+        return str(verdict)
+    return "2nd" if outcome.tries > 1 else ""
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _seconds(time_s: float | None) -> str:
+    return "-" if time_s is None else f"{time_s:.2f}"
+
+
+@contextmanager
+def _clean_ends() -> Iterator[None]:
+    """Turns signals that ask to end into an exception, so that everything is removed."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,105 @@
+"""What `ntvl lab` shows, from made-up outcomes, and the mistakes that it refuses before it builds anything."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from ntvl.cli.lab import build_matrix_table, lab
+from ntvl.errors import UsageError
+from ntvl.kind import SITE_KINDS, expect, plan_pairs
+from ntvl.matrix import PairOutcome
+
+runner = CliRunner()
+ALL = list(SITE_KINDS.values())
+
+
+def outcomes(pairs: Iterable[tuple[str, str]]) -> Iterator[PairOutcome]:
+    for left, right in pairs:
+        wanted = expect(SITE_KINDS[left], SITE_KINDS[right])
+        technique = wanted.technique or "relay"
+        yield PairOutcome(left, right, wanted.path, technique, 0.25, wanted.direct_s and 14.25, 1234)
+
+
+def ask(*arguments: str) -> Result:
+    return runner.invoke(lab, arguments)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every simulated pair direct after 14 s."""
+    monkeypatch.setattr("ntvl.sim.matrix.run_matrix", outcomes)
+
+
+def test_the_table_of_all_pairs_fits_eighty_columns_and_cuts_nothing() -> None:
+    found = list(outcomes((a.name, b.name) for a, b in plan_pairs(ALL)))
+    out = io.StringIO()
+    Console(file=out, width=80, highlight=False).print(build_matrix_table(found))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == len(found) + 1
+    assert "…" not in out.getvalue()
+    assert lines[1].split() == ["open", "open", "simultaneous", "0.25", "14.25", "1234", "late"]
+    assert lines[-1].split() == ["carrier-no-hairpin", "itself", "relay", "0.25", "-", "1234"]
+
+
+def test_a_second_try_and_what_theory_did_not_foresee_are_marked() -> None:
+    found = [
+        PairOutcome("open", "open", "direct", "simultaneous-udp", 0.1, 0.2, 3, tries=2),
+        PairOutcome("cgn", "cgn", "direct", "birthday", 0.1, 0.2, 3),
+    ]
+    out = io.StringIO()
+    Console(file=out, width=80).print(build_matrix_table(found))
+    assert [line.split()[-1] for line in out.getvalue().splitlines()[1:]] == ["2nd", "above"]
+
+
+def test_a_pair_below_theory_makes_it_fail_with_a_sentence_after_the_table(slow: None) -> None:
+    done = ask("matrix", "--sim", "--kinds", "eim-apdf,apdm-random")
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception) == (
+        "1 pair is below what theory allows; eim-apdf and eim-apdf are direct after 14.2 s, 2 s are allowed"
+    )
+    assert "2 of 3 pairs are as good as theory allows." in done.stdout
+
+
+def test_slack_lets_it_pass(slow: None, tmp_path: Path) -> None:
+    drawing = tmp_path / "matrix.svg"
+    done = ask("matrix", "--sim", "--kinds", "eim-apdf", "--slack", "8", "--json", "--svg", str(drawing))
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert said["ok"]
+    assert said["pairs"][0]["verdict"] == "as-expected"
+    assert "simulated NATs" in drawing.read_text()
+
+
+def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
+    done = ask("matrix", "--sim", "--slack", "8")
+    assert done.exit_code == 0
+    assert "In the laboratory only, so not in this table: upnp." in done.stdout
+    assert "upnp" not in done.stdout.partition("pairs are as good")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["matrix", "--kinds", "cone"], "there is no kind 'cone': choose from open, "),
+        (["matrix", "--kinds", ","], "--kinds names none: choose from open, "),
+        (["matrix", "--sim", "--kinds", "upnp"], "the simulator has no 'upnp': run it in the laboratory"),
+        (["matrix", "--svg", "/nowhere/m.svg"], "cannot write /nowhere/m.svg: there is no directory /nowhere"),
+        (["up", "/nowhere.toml"], "cannot read the topology /nowhere.toml: No such file"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_built(arguments: list[str], sentence: str) -> None:
+    done = ask(*arguments)
+    assert isinstance(done.exception, UsageError)
+    assert sentence in str(done.exception)
+
+
+def test_an_unwritable_drawing_is_one_sentence(slow: None, tmp_path: Path) -> None:
+    done = ask("matrix", "--sim", "--kinds", "open", "--slack", "8", "--svg", str(tmp_path))
+    assert isinstance(done.exception, UsageError)
+    assert "cannot write" in str(done.exception)

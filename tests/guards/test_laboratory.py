@@ -1,0 +1,36 @@
+"""docs/laboratory.md has every kind and key, and its example is a topology."""
+
+import re
+from dataclasses import fields
+from typing import Final
+
+from tests.guards.tree import ROOT
+
+from ntvl.kind import SITE_KINDS
+from ntvl.lab.blueprint import parse_blueprint
+from ntvl.lab.plan import build_plan
+from ntvl.nat import NatBehaviour
+
+PAGE: Final = (ROOT / "docs" / "laboratory.md").read_text()
+
+
+def test_the_table_of_kinds_is_the_table_of_kinds() -> None:
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([^|]+) \| (IPv4|IPv6|both) \| (lab|both) \|$", PAGE, re.MULTILINE)
+    families = {(True, False): "IPv4", (False, True): "IPv6", (True, True): "both"}
+    assert rows == [
+        (kind.name, kind.title, families[kind.ipv4, kind.ipv6], "both" if kind.simulated else "lab")
+        for kind in SITE_KINDS.values()
+    ]
+
+
+def test_the_example_is_a_topology() -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    blueprint = parse_blueprint(example)
+    assert [host.name for host in blueprint.topology.hosts] == ["server", "laptop", "printer", "office"]
+    assert blueprint.topology.chain_of("laptop")[0].step == 2
+    assert build_plan(blueprint.topology, "t").up
+
+
+def test_every_key_of_a_router_is_on_the_page() -> None:
+    for field in fields(NatBehaviour):
+        assert f"`{field.name}`" in PAGE, field.name
