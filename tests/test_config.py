@@ -249,3 +249,31 @@ def test_another_word_for_how_to_punch_is_refused_with_those_that_there_are(tmp_
     for wrong in (Flags(config=file), Flags(config=file, punch="")):
         with pytest.raises(UsageError, match="is no way to punch: write all"):
             load_config(wrong, {})
+
+
+# --- a TURN server ---
+
+
+def test_a_turn_server_and_its_credentials_come_by_flags_or_by_the_file(tmp_path: Path) -> None:
+    config = load_config(flags(), {})
+    assert (config.turn, config.turn_credentials) == (None, None)
+    config = load_config(flags(turn="turns:Relay.example.org", turn_credentials=Path("turn.secret")), {})
+    assert (str(config.turn), config.turn_credentials) == ("turns:relay.example.org:5349", Path("turn.secret"))
+    file = write(
+        tmp_path,
+        f'[node]\nturn = "turn:192.0.2.1"\nturn_credentials = "turn.secret"\nsupernodes = ["{URL}"]\n'
+        '[[community]]\nname = "c"',
+    )
+    config = load_config(Flags(config=file), {})
+    assert (str(config.turn), config.turn_credentials) == ("turn:192.0.2.1:3478", tmp_path / "turn.secret")
+    config = load_config(Flags(config=file, turn="turn:192.0.2.2"), {})
+    assert (str(config.turn), config.turn_credentials) == ("turn:192.0.2.2:3478", tmp_path / "turn.secret")
+
+
+def test_a_turn_server_without_credentials_and_credentials_without_a_server_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="wants a user and a password: write USER:PASSWORD into a file"):
+        load_config(flags(turn="turn:192.0.2.1"), {})
+    with pytest.raises(UsageError, match="no TURN server; name it with --turn"):
+        load_config(flags(turn_credentials=tmp_path / "x"), {})
+    with pytest.raises(UsageError, match="is no TURN server"):
+        load_config(flags(turn="192.0.2.1", turn_credentials=tmp_path / "x"), {})

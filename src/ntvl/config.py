@@ -18,6 +18,7 @@ import msgspec
 
 from ntvl.errors import UsageError
 from ntvl.identity.community import check_community_name
+from ntvl.identity.turn_uri import TurnUri, parse_turn_uri
 from ntvl.identity.url import SupernodeUrl, parse_supernode_url
 
 __all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE", "SUPERNODE_SOCKET", "CommunityConfig", "Config", "Flags", "load_config"]
@@ -79,6 +80,10 @@ class Config(msgspec.Struct, frozen=True):
     """Whether the gateways of this machine are asked for a mapping of the port."""
     punch: str = "all"
     """Which direct paths are tried: "all", "known" (to addresses that somebody has named) or "off" (relays only)."""
+    turn: TurnUri | None = None
+    """A TURN server to be reached through."""
+    turn_credentials: Path | None = None
+    """Where its user name and password are; there with `turn`."""
 
 
 class Flags(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +103,8 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     state: Path | None = None
     socket: Path | None = None
     port_mapping: bool | None = None
+    turn: str | None = None
+    turn_credentials: Path | None = None
 
 
 class _NodeSection(msgspec.Struct, frozen=True):
@@ -111,6 +118,8 @@ class _NodeSection(msgspec.Struct, frozen=True):
     punch: str | None = None
     supernodes: list[str] = []
     port_mapping: bool = True
+    turn: str | None = None
+    turn_credentials: str | None = None
 
 
 class _CommunitySection(msgspec.Struct, frozen=True):
@@ -181,6 +190,7 @@ def load_config(flags: Flags, environ: Mapping[str, str]) -> Config:
     base = Path() if flags.config is None else flags.config.parent
     state, socket_path = _first("state", flags, environ, node.state), _first("socket", flags, environ, node.socket)
     name = _first("name", flags, environ, node.name)
+    turn, turn_credentials = _check_turn(flags, node, base)
     return Config(
         name=_host_name() if name is None else _check_name(str(name)),
         port=_check_port(_first("port", flags, environ, node.port)),
@@ -190,6 +200,8 @@ def load_config(flags: Flags, environ: Mapping[str, str]) -> Config:
         communities=_check_communities(file, flags.mtu, base),
         port_mapping=node.port_mapping if flags.port_mapping is None else flags.port_mapping,
         punch=_check_punch(node.punch if flags.punch is None else flags.punch),
+        turn=turn,
+        turn_credentials=turn_credentials,
     )
 
 
@@ -197,6 +209,23 @@ def _first(flag: str, flags: Flags, environ: Mapping[str, str], from_file: Any) 
     """Returns what the flag, else the environment, else the file says; None where all are silent."""
     value = getattr(flags, flag)
     return value if value is not None else environ.get(_ENVIRONMENT[flag]) or from_file
+
+
+def _check_turn(flags: Flags, node: _NodeSection, base: Path) -> tuple[TurnUri | None, Path | None]:
+    turn, credentials = flags.turn or node.turn, flags.turn_credentials
+    if credentials is None and node.turn_credentials is not None:
+        credentials = base / Path(node.turn_credentials).expanduser()
+    if turn is None:
+        if credentials is not None:
+            raise UsageError("There are TURN credentials but no TURN server; name it with --turn turn:HOST:PORT.")
+        return None, None
+    uri = parse_turn_uri(turn)
+    if credentials is None:
+        raise UsageError(
+            f"The TURN server {uri} wants a user and a password: write USER:PASSWORD into a file, and name that with "
+            "--turn-credentials FILE."
+        )
+    return uri, credentials
 
 
 def _read_file(path: Path) -> _File:

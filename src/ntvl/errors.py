@@ -66,6 +66,8 @@ REASONS: Final[dict[str, str]] = {
     # relay
     "relay-source": "a relayed datagram from an address that holds no registration",
     "relay-target": "a relayed datagram for nobody",
+    "unknown-channel": "TURN channel data on a channel that we did not bind",
+    "no-permission": "data by a TURN server from a peer that we did not permit",
     "reflected": "our own datagram come back",
 }
 """Every reason for a drop, a refusal or a close, with its meaning; the only list."""

@@ -23,6 +23,7 @@ STATUS: Final[dict[str, Any]] = {
             {"gateway": "192.168.1.1", "protocol": "UPnP", "state": "stopped", "text": "not needed beside PCP"},
         ],
     },
+    "turn": {"server": "turn:192.0.2.1:3478", "relayed": "192.0.2.1:50000", "reason": None},
     "communities": [
         {
             "name": "home",

@@ -76,6 +76,15 @@ def test_one_line_says_where_the_port_is_mapped_or_how_each_protocol_fares() -> 
     assert shown(found)[1] == "port mapping off"
 
 
+def test_one_line_says_what_the_turn_server_lends_and_none_comes_without_a_server() -> None:
+    found = copy.deepcopy(STATUS)
+    assert "relayed at 192.0.2.1:50000 by turn:192.0.2.1:3478" in shown(found)
+    found["turn"] |= {"relayed": None, "reason": "the server does not answer"}
+    assert "not relayed by turn:192.0.2.1:3478: the server does not answer" in shown(found)
+    found["turn"] = {"server": None, "relayed": None, "reason": None}
+    assert not [line for line in shown(found) if "relayed " in line and "turn:" in line]
+
+
 def test_the_best_reached_peers_come_first_and_the_most_frequent_drop() -> None:
     text = "\n".join(shown(STATUS))
     assert text.index("bob") < text.index("RRRRRRRR") < text.index("zoe")

@@ -76,7 +76,7 @@ def test_a_paragraph_says_cause_fix_the_way_until_then_and_the_next_attempt() ->
     )
     alone = {**FOUND, "retry_s": None, "rtt_ms": None, "note": "A note."}
     assert paragraph(alone).endswith("Until then it is relayed by 203.0.113.10:1971. A note.")
-    assert "Until then it is reached by turn by 203" in paragraph({**FOUND, "path": "turn"})
+    assert "Until then it is relayed by a TURN server, 18.2 ms." in paragraph({**FOUND, "path": "turn", "via": None})
     none = {**FOUND, "path": "none", "via": None, "rtt_ms": None, "retry_s": None}
     assert paragraph(none).endswith("either node.")
 

@@ -23,10 +23,22 @@ from ntvl.proto.admission import NO_MAC, build_mac1
 from ntvl.proto.channel import Channel
 from ntvl.proto.handshake import Initiation, Listener, SessionKeys, handshake_index
 from ntvl.proto.portmap import PortMap
+from ntvl.proto.turn import TurnClient
+from ntvl.proto.turn_deframer import TurnDeframer
 from ntvl.runtime.websocket import WebSocketFraming
 from ntvl.wire.address import Address, Origin, Relay, is_public, parse_address
+from ntvl.wire.attribute import (
+    build_address_value,
+    parse_address_value,
+    parse_attributes,
+    parse_error_value,
+    parse_number_value,
+    parse_stun_header,
+    parse_text_value,
+)
 from ntvl.wire.connect import parse_connect_answer
 from ntvl.wire.control import build_message, parse_message
+from ntvl.wire.credential import Credentials, parse_algorithms, parse_nonce_features
 from ntvl.wire.ethernet import claimed_addresses, format_mac, parse_mac, resolution_target
 from ntvl.wire.handshake import (
     build_cookie,
@@ -58,6 +70,13 @@ from ntvl.wire.service import (
 )
 from ntvl.wire.stream import Deframer, build_frame, build_greeting, parse_greeting
 from ntvl.wire.stun import build_binding_response, parse_stun, verify_integrity
+from ntvl.wire.turn import (
+    TURN_BYTES_MAX,
+    build_channel_data,
+    parse_channel_data,
+    parse_turn,
+    verify_turn,
+)
 from ntvl.wire.vnet import cut_super_frame, parse_super_frame
 
 __all__ = ["TARGETS"]
@@ -168,6 +187,59 @@ def fuzz_stun(data: bytes) -> None:
             built = parse_stun(answer)
             assert (built.transaction, built.address) == (stun.transaction, stun.address)
             assert (built.origin, built.other) == (stun.origin, stun.other)
+
+
+def fuzz_attribute(data: bytes) -> None:
+    with named:
+        parse_stun_header(data, TURN_BYTES_MAX)
+        for _, start, value in parse_attributes(data):
+            assert data[start + 4 : start + 4 + len(value)] == value
+    with named:
+        address = parse_address_value(data, bytes(16))
+        assert parse_address_value(build_address_value(address, bytes(16)), bytes(16)) == address
+    with named:
+        assert 300 <= parse_error_value(data)[0] <= 699
+    with named:
+        parse_text_value(data)
+    with named:
+        parse_number_value(data, 4)
+
+
+def fuzz_turn(data: bytes) -> None:
+    with named:
+        assert parse_turn(data).transaction == data[8:20]
+    with named:
+        verify_turn(data, PASSWORD.encode())
+    with named:
+        verify_turn(data, PASSWORD.encode(), sha256=True)
+    with named:
+        number, payload = parse_channel_data(data)
+        assert parse_channel_data(build_channel_data(number, payload, padded=True)) == (number, payload)
+    parse_nonce_features(data)
+    with named:
+        parse_algorithms(data)
+
+
+def fuzz_turn_client(data: bytes) -> None:
+    client = TurnClient(
+        Address("203.0.113.1", 3478), Credentials("user", PASSWORD), stream=True, random=constant_random
+    )
+    deframer = TurnDeframer()
+    client.start(1.0)
+    client.send(THEIR_ADDRESS, b"x", 1.0)
+    with named:
+        for number, part in enumerate(_parts(data)):
+            deframer.feed(part)
+            while (message := deframer.poll()) is not None:
+                client.handle_datagram(message, 1.0 + number)
+            client.handle_datagram(part, 1.0 + number)
+            client.handle_timeout(1.0 + number)
+    assert set(client.drops) <= set(REASONS)
+    for _ in range(1000):
+        if client.poll_transmit() is None:
+            break
+    else:
+        raise AssertionError("the client talks without end")
 
 
 def fuzz_portmap(data: bytes) -> None:
@@ -390,6 +462,9 @@ TARGETS: Final[dict[str, Target_]] = {
     "relay": fuzz_relay,
     "control": fuzz_control,
     "stun": fuzz_stun,
+    "attribute": fuzz_attribute,
+    "turn": fuzz_turn,
+    "turn-client": fuzz_turn_client,
     "portmap": fuzz_portmap,
     "handshake": fuzz_handshake,
     "service": fuzz_service,

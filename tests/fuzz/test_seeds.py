@@ -19,6 +19,7 @@ PARSERS: Final = {
 NOT_FROM_THE_WIRE: Final = {
     "parse_key": "typed by a person: raises UsageError",
     "parse_supernode_url": "typed by a person: raises UsageError",
+    "parse_turn_uri": "typed by a person: raises UsageError",
 }
 
 

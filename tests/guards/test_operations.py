@@ -237,7 +237,7 @@ def test_the_tables_of_status_have_its_keys() -> None:
     of_node, of_supernode = tables(section("## Status as JSON"))
     # What the runtime adds: tests/runtime compares it with real programs.
     runtime = {"node.uptime_s", "engine.name", "engine.offloads", "faults"}
-    runtime |= {f"port_mapping.{key}" for key in keys(PORT_MAPPING)}
+    runtime |= {f"port_mapping.{key}" for key in keys(PORT_MAPPING)} | {f"turn.{key}" for key in STATUS["turn"]}
     assert {code(row[0])[0] for row in of_node} == set(keys(left.status())) | runtime
     runtime = {"supernode.key", "supernode.version", "supernode.port", "supernode.uptime_s", "engine.name", "faults"}
     runtime |= {"streams.tcp", "streams.wss", "streams.drops"}

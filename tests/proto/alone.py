@@ -12,6 +12,7 @@ from ntvl.proto.leave import Leave
 from ntvl.proto.pathfinder import Pathfinder
 from ntvl.proto.sockets import Sockets
 from ntvl.proto.surroundings import Surroundings
+from ntvl.proto.turn_paths import TurnPaths
 from ntvl.wire.address import Address, Origin, Relay
 from ntvl.wire.control import UNKNOWN_NAT, Candidate, Message, Nat, Offer, Probe, PunchRequest
 from ntvl.wire.stun import StunClass, build_binding_request, build_binding_response, parse_stun
@@ -52,6 +53,7 @@ class Alone:
         self.said: list[tuple[Message, Target | None]] = []
         self.refreshed: list[float] = []
         self.candidates = (Candidate("host", "198.51.100.1", 4001, 9),)
+        self.turn = TurnPaths(self.context.events.append)
         self.woken: list[float] = []
         self.surroundings = surroundings = Surroundings(
             ours,
@@ -65,6 +67,7 @@ class Alone:
             leave=Leave(self.context, lambda community: desk),  # type: ignore[arg-type,return-value]
             refresh=self.refreshed.append,
             url=str,
+            turn=self.turn,
         )
         self.pathfinder = Pathfinder(
             self.context,
@@ -116,6 +119,11 @@ class Alone:
         kind: str = "host",
     ) -> None:
         candidates = tuple(Candidate(kind, *host) for host in hosts)
+        self.offer_candidates(now, *candidates, number=number, password=password, nat=nat)
+
+    def offer_candidates(
+        self, now: float, *candidates: Candidate, number: int = 5, password: str = PASSWORD, nat: Nat = UNKNOWN_NAT
+    ) -> None:
         origin = Origin(SUPERNODE, 0, Relay(71, 72))
         self.pathfinder.negotiation.handle_offer(Offer(number, UFRAG, password, candidates, nat), origin, now)
         self.pathfinder.settle(now)

@@ -48,6 +48,19 @@ def test_a_mapped_address_that_is_not_public_is_no_candidate(host: str) -> None:
     assert build_candidates([], 4000, [], OVERLAY, mapped=[Address(host, 4000)]) == ()
 
 
+def test_what_a_turn_server_lends_comes_last_of_all() -> None:
+    found = build_candidates(
+        ["192.168.1.2"], 4000, [Address("198.51.100.7", 1)], OVERLAY, relayed=Address("203.0.113.9", 50000)
+    )
+    assert [c.kind for c in found] == ["host", "srflx", "relay"]
+    assert found[-1].priority >> 24 == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "169.254.1.1", "224.0.0.1", "10.77.0.1"])
+def test_a_relayed_address_that_leads_nowhere_is_no_candidate(host: str) -> None:
+    assert build_candidates([], 4000, [], OVERLAY, relayed=Address(host, 4000)) == ()
+
+
 def test_hosts_outrank_observed_addresses_and_ipv6_outranks_ipv4() -> None:
     found = build_candidates(
         ["192.168.1.2", "2001:db8::1"], 4000, [Address("198.51.100.7", 1), Address("2001:db8::7", 2)], ()

@@ -84,6 +84,15 @@ def test_a_path_with_a_supernode_is_a_relay() -> None:
     assert Path(NAT, "host", None).is_direct
 
 
+def test_a_path_through_a_turn_server_is_checked_as_a_direct_one_and_is_none() -> None:
+    path = Path(NAT, "turn", None)
+    assert (path.is_checked, path.is_direct, path.word, path.technique) == (True, False, "turn", "turn")
+    path.handle_answer(0.05, 100.0)
+    assert path.quality is not None
+    assert path.quality.is_relay
+    assert [p.word for p in (Path(RELAY, "relay", 0), Path(LAN, "host", None))] == ["relay", "direct"]
+
+
 # --- the set ---
 
 
@@ -329,3 +338,74 @@ def test_whatever_happens_data_goes_to_known_paths_and_never_to_an_unconfirmed_o
             if used[0] is not None and used[0].state is PathState.DOUBT and used[0].is_direct:
                 assert len(used) == 2
         assert not paths.select()
+
+
+# --- through a TURN server ---
+
+
+def turn(paths: PathSet, *, proven: bool = True) -> Path:
+    path = paths.add_direct(NAT, "turn")
+    assert path is not None
+    path.handle_answer(0.05, 100.0, sealed=proven)
+    return path
+
+
+def test_a_path_through_a_turn_server_comes_after_the_supernodes_that_relay() -> None:
+    paths = PathSet(controlling=True)
+    relay, standby = paths.add_relay(0, RELAY), paths.add_relay(1, STANDBY)
+    path = turn(paths)
+    assert paths.relays() == [relay, standby, path]
+    paths.select()
+    assert paths.targets() == (RELAY,)
+    for each in (relay, standby):
+        each.signal(PathSignal.SILENT)
+    assert paths.select()
+    assert paths.targets() == (NAT,)
+    relay.handle_answer(0.05, 101.0)
+    assert paths.select()
+    assert paths.targets() == (RELAY,)
+
+
+def test_a_path_through_a_turn_server_that_proved_nothing_is_no_relay() -> None:
+    paths = PathSet(controlling=True)
+    assert paths.add_direct(LAN, "turn") is not None
+    path = turn(paths, proven=False)
+    assert paths.relays() == []
+    assert not paths.select()
+    path.handle_answer(0.05, 101.0)
+    assert paths.relays() == [path]
+
+
+def test_a_path_through_a_turn_server_is_measured_however_many_supernodes_there_are() -> None:
+    paths = PathSet(controlling=True)
+    for via in range(4):
+        paths.add_relay(via, Target(RELAY.host, 1000 + via, 0, (7, 8)))
+    path = turn(paths)
+    paths.select()
+    assert path in paths.alternatives()
+    assert len(paths.alternatives()) == 3
+
+
+def test_a_path_through_a_turn_server_that_is_much_better_for_long_takes_the_data_from_a_supernode() -> None:
+    paths = PathSet(controlling=True)
+    relay = paths.add_relay(0, RELAY)
+    path = turn(paths)
+    paths.select()
+    changed = 0.0
+    for second in range(101, 180):
+        relay.handle_answer(0.4, second)
+        path.handle_answer(0.05, second)
+        if paths.weigh(second):
+            changed = second
+            break
+    assert paths.selected is path
+    assert not paths.select()
+    assert 30 <= changed - 101 <= 40
+
+
+def test_paths_under_check_through_a_turn_server_are_forgotten_with_the_others() -> None:
+    paths = PathSet(controlling=True)
+    paths.add_direct(LAN, "turn")
+    path = turn(paths)
+    paths.forget_unconfirmed()
+    assert list(paths) == [path]

@@ -206,7 +206,7 @@ def test_the_status_of_a_real_node_has_the_documented_keys_in_order() -> None:
     device.opened("ntvl0", ("csum", "tso4"))
     served = NodeService(node, cast(Driver[NodeEvent], Call()), cast(Engine, NoEngine()), [device])
     status = served.status()
-    assert list(status) == ["node", "engine", "port_mapping", "communities", "supernodes", "drops", "faults"]
+    assert list(status) == ["node", "engine", "port_mapping", "turn", "communities", "supernodes", "drops", "faults"]
     assert list(status["node"]) == ["name", "id", "version", "punch", "mapping_lifetime_s", "keepalive_s", "uptime_s"]
     assert status["engine"] == {"name": "none", "offloads": ["csum", "tso4"]}
     (community,) = status["communities"]

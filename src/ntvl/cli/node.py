@@ -123,6 +123,24 @@ def node(
             rich_help_panel=_NODE,
         ),
     ] = False,
+    turn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            help="A TURN server that relays for this node where nothing direct works: turn:HOST:PORT, "
+            "turn:HOST:PORT?transport=tcp or turns:HOST:PORT.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
+    turn_credentials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="File with USER:PASSWORD for the TURN server in one line.",
+            rich_help_panel=_NODE,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
 ) -> None:
     """Join communities: one Ethernet with their other members, until Ctrl-C.
@@ -134,6 +152,7 @@ def node(
         "--address": address,
         "--subnet": subnet,
         "--device": device,
+        "--turn": turn,
         "--punch": punch,
     }
     for flag, value in named.items():
@@ -159,6 +178,8 @@ def node(
         state=state,
         socket=socket,
         port_mapping=False if no_port_mapping else None,
+        turn=turn,
+        turn_credentials=turn_credentials,
     )
     settings = load_config(flags, os.environ)
     from ntvl.runtime.node import run_node  # takes its time; a wrong flag should not

@@ -92,7 +92,7 @@ class Tally:
         self._rtts_ms.append(reply["rtt_ms"])
         path = reply["path"]
         self.paths[path] = self.paths.get(path, 0) + 1
-        before, self._way = self._way, (path, reply["remote"] if path == "direct" else reply["via"])
+        before, self._way = self._way, (path, reply["remote"] if path in ("direct", "turn") else reply["via"])
         return before is not None and before != self._way
 
     def summary(self) -> dict[str, Any]:

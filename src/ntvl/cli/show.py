@@ -99,7 +99,7 @@ def describe_path(peer: dict[str, Any]) -> str:
 
 def path_place(peer: dict[str, Any]) -> str:
     """Returns where a path leads: the peer's address, the relay's, or nothing."""
-    where = peer.get("remote") if peer["path"] == "direct" else peer.get("via")
+    where = peer.get("remote") if peer["path"] in ("direct", "turn") else peer.get("via")
     return supernode_label(printable(where)) if where else ""
 
 
@@ -110,4 +110,4 @@ def path_maker(peer: dict[str, Any]) -> str:
 
 def path_style(path: str) -> str:
     """Returns the colour of a path."""
-    return {"direct": "green", "relay": "yellow"}.get(path, "dim")
+    return {"direct": "green", "turn": "yellow", "relay": "yellow"}.get(path, "dim")

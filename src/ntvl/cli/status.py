@@ -72,6 +72,8 @@ def build_view(found: dict[str, Any], width: int) -> RenderableType:
     if "supernode" in found:
         return Group(*_supernode_parts(found), *_troubles(found))
     parts: list[RenderableType] = [_head(found), _port_mapping(found["port_mapping"])]
+    if found["turn"]["server"]:
+        parts.append(_turn(found["turn"]))
     punch = _PUNCH.get(found["node"]["punch"])
     if punch is not None:
         parts.append(Text(punch, style="yellow"))
@@ -144,6 +146,13 @@ def _port_mapping(shown: dict[str, Any]) -> Text:
     return Text(f"port not mapped: {printable(fares)}", style="dim")
 
 
+def _turn(shown: dict[str, Any]) -> Text:
+    """Returns one line: what the TURN server lends, or why it lends nothing."""
+    if shown["relayed"]:
+        return Text(f"relayed at {shown['relayed']} by {printable(shown['server'])}", style="green")
+    return Text(f"not relayed by {printable(shown['server'])}: {printable(shown['reason'] or '')}", style="yellow")
+
+
 def _community_head(community: dict[str, Any]) -> Text:
     addresses = ", ".join(community["addresses"]) or "no address yet"
     return Text.assemble(
@@ -164,7 +173,7 @@ def _table(*columns: str, right: Iterable[str] = ()) -> Table:
 def _peers(peers: list[dict[str, Any]], width: int) -> RenderableType:
     if not peers:
         return Text("  nobody else is here yet", style="dim")
-    order = {"direct": 0, "relay": 1}
+    order = {"direct": 0, "turn": 1, "relay": 1}
     peers = sorted(peers, key=lambda p: (order.get(p["path"], 2), p["name"].casefold(), p["id"]))
     columns = list(_PEER_COLUMNS)
     table = _peer_table(peers, columns)

@@ -53,7 +53,8 @@ def paragraph(found: dict[str, Any]) -> str:
         parts.append(f"{age}, with a round trip of {format_milliseconds(found['rtt_ms'])}." if age else "")
     elif found["path"] != "none":
         via = f" by {supernode_label(found['via'])}" if found["via"] else ""
-        word = "relayed" if found["path"] == "relay" else f"reached by {found['path']}"
+        words = {"relay": "relayed", "turn": "relayed by a TURN server"}
+        word = words.get(found["path"], f"reached by {found['path']}")
         rtt = "" if found["rtt_ms"] is None else f", {format_milliseconds(found['rtt_ms'])}"
         parts.append(f"Until then it is {word}{via}{rtt}.")
     if found["retry_s"] is not None:

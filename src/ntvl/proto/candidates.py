@@ -2,7 +2,8 @@
 
 Host candidates are every local address with the main port; server-reflexive ones are how supernodes see us (RFC 8445
 section 5.1.1), mapped ones where a gateway lets everybody in to the main port. A mapped address that is not public
-leads nowhere from most places, so it is none; a pinhole for an IPv6 address adds nothing to its host candidate.
+leads nowhere from most places, so it is none; a pinhole for an IPv6 address adds nothing to its host candidate. What a
+TURN server lends us comes last, as RFC 8445 section 5.1.2.2 has it.
 
 A peer's list is somebody else's input: it is bounded by the message format, and an address that would turn this node
 against itself, its neighbours' multicast or the virtual network is left out.
@@ -23,7 +24,7 @@ CANDIDATE_BYTES: Final = 18
 """Of one encoded candidate besides its host."""
 CANDIDATE_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 100
 """Of all of them: credentials and the rest of an offer take under 100."""
-_TYPE_PREFERENCE: Final = {"host": 126, "prflx": 110, "mapped": 105, "srflx": 100}
+_TYPE_PREFERENCE: Final = {"host": 126, "prflx": 110, "mapped": 105, "srflx": 100, "relay": 0}
 """RFC 8445 section 5.1.2.2; "mapped" (by a port-mapping protocol) is surer than server-reflexive."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,6 +37,7 @@ def build_candidates(
     overlay: Sequence[Network],
     *,
     mapped: Iterable[Address] = (),
+    relayed: Address | None = None,
 ) -> tuple[Candidate, ...]:
     """Returns this node's candidates, each address once, the most preferred first.
 
@@ -43,6 +45,7 @@ def build_candidates(
         hosts: local addresses, literals; those inside `overlay` are left out, for the virtual network cannot carry
         itself. port: the main UDP port, or 0 where unknown (then there are no host candidates). observed: our
         addresses as supernodes see them. overlay: the subnets of our communities. mapped: where gateways let others in.
+        relayed: what a TURN server lends us.
     """
     found: dict[Address, Candidate] = {}
     if port:
@@ -52,6 +55,8 @@ def build_candidates(
         _add(found, "mapped", address, place, overlay)
     for place, address in enumerate(observed):
         _add(found, "srflx", address, place, overlay)
+    if relayed is not None:
+        _add(found, "relay", relayed, 0, overlay)
     # A message must hold them all. What others see of us goes in first: it is little, and most peers need it.
     room = CANDIDATE_BYTES_MAX
     kept: list[Candidate] = []

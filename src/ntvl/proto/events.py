@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ntvl.wire.address import Address
 from ntvl.wire.control import Records
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PingReply",
     "SupernodeReached",
     "SupernodeState",
+    "TurnPeersWanted",
     "WhyReply",
 ]
 
@@ -49,6 +51,15 @@ class CarrierUnwanted:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnPeersWanted:
+    """Tells the runtime that these addresses of a peer, at most 8, shall reach us through our TURN server; it answers
+    by `Node.handle_turn_carrier` for each, and for others that the peer comes from.
+    """
+
+    peers: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KeyLearned:
     """Tells the runtime to pin a supernode's key, seen for the first time."""
 
@@ -77,8 +88,8 @@ class Failed:
 class PathChanged:
     """Says how a peer is reached from now on.
 
-    `path` is "direct", "relay" or "none"; `remote` the peer's address when direct, `via` the supernode's URL when
-    relayed.
+    `path` is "direct", "turn", "relay" or "none"; `remote` the peer's address when direct, and with "turn" as our TURN
+    server sees it, or what the peer's lends; `via` the supernode's URL when relayed.
     """
 
     community: str
@@ -164,4 +175,5 @@ NodeEvent = (
     | WhyReply
     | SupernodeReached
     | SupernodeState
+    | TurnPeersWanted
 )

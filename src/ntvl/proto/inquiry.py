@@ -107,7 +107,7 @@ class Inquiry:
         while True:
             found = Records(
                 number,
-                "none" if selected is None else "direct" if selected.is_direct else "relay",
+                "none" if selected is None else selected.word,
                 "" if selected is None else selected.technique[:32],
                 state,
                 retry_s,

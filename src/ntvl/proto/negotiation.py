@@ -316,7 +316,9 @@ class Negotiation:
         self.remote_nat, self.remote = offer.nat, offer.candidates
 
     def _usable(self, candidates: tuple[Candidate, ...], mine: Attempt) -> tuple[Candidate, ...]:
-        return usable_candidates(candidates, mine.local, self._overlay)
+        usable = usable_candidates(candidates, mine.local, self._overlay)
+        self._node.turn.want(usable)
+        return usable
 
     def _start_attempt(self, now: float) -> None:
         self._next_attempt = None
@@ -374,9 +376,10 @@ class Negotiation:
                     request = self._keeper.checks.build_request(Path(target, "guess", None), now, nominate=False)
                     self._context.send(request, target)
                 continue
-            path = self._keeper.paths.add_direct(target, aim.kind)
-            if path is not None and path.state is not PathState.VALID:
-                self._keeper.check(path, now)
+            for way, kind in self._node.turn.ways(aim, socket):
+                path = self._keeper.paths.add_direct(way, kind)
+                if path is not None and path.state is not PathState.VALID:
+                    self._keeper.check(path, now)
         self._close_attempt(now)
 
     def _close_attempt(self, now: float) -> None:

@@ -47,6 +47,7 @@ from ntvl.proto.sockets import Sockets
 from ntvl.proto.status import community_status, supernode_status
 from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.text import explain, printable
+from ntvl.proto.turn_paths import TurnPaths
 from ntvl.proto.whereabouts import Whereabouts
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import PunchReply, Roster
@@ -94,6 +95,7 @@ class Node:
             leave=Leave(self._context, self._punch_supernode),
             guesses=settings.guesses,
             refresh=self._refresh,
+            turn=TurnPaths(self._context.events.append),
             url=lambda via: str(settings.supernodes[via]),
         )
         self._registrations = [
@@ -201,6 +203,16 @@ class Node:
         for peer in self._roll.peers() if self._surroundings.mappings != before else ():
             if not peer.pathfinder.is_direct:
                 peer.handle_network_change(now)  # An attempt under way knows nothing of them: a new one begins.
+
+    def handle_turn(self, relayed: Address | None, now: float) -> None:
+        """Takes which address our TURN server lends us, None for none; who has no direct path yet is told."""
+        for peer in self._roll.peers() if self._surroundings.turn.handle_allocation(relayed) else ():
+            if not peer.pathfinder.is_direct:
+                peer.handle_network_change(now)
+
+    def handle_turn_carrier(self, peer: Address, carrier: Address | None, now: float) -> None:
+        """Takes by which loopback address a peer's address is reached through our TURN server, None for no more."""
+        self._surroundings.turn.handle_carrier(peer, carrier)
 
     def handle_supernode_address(self, url_index: int, addresses: Sequence[Address], now: float) -> None:
         """Takes what a supernode's name resolves to, none where it does not; again whenever that may have changed."""

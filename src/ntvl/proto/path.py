@@ -26,6 +26,7 @@ from typing import Final
 
 from ntvl.dataplane.interface import Target
 from ntvl.proto.ranking import Patience, Quality, is_better
+from ntvl.proto.turn_paths import TURN
 from ntvl.wire.address import Origin
 
 __all__ = [
@@ -106,8 +107,9 @@ TRANSITIONS: Final[dict[tuple[PathState, PathSignal], PathState]] = {
 
 
 class Path:
-    """Is one way to a peer. `via` is the supernode's index for a relay path and None for a direct one; `technique` is
-    what made it, "" before the first confirmation, which was at `since`.
+    """Is one way to a peer. `via` is the supernode's index for a relay path and None for one that is checked, directly
+    or, with the kind "turn", through a TURN server; `technique` is what made it, "" before the first confirmation,
+    which was at `since`.
     """
 
     __slots__ = (
@@ -136,7 +138,7 @@ class Path:
         self.target = target
         self.kind = kind
         self.via = via
-        self.technique = "" if via is None else "relay"
+        self.technique = "relay" if via is not None else TURN if kind == TURN else ""
         self.since: float | None = None
         self.state = PathState.NEW
         self.rtt_s: float | None = None
@@ -160,9 +162,19 @@ class Path:
         self._is_open = False
 
     @property
-    def is_direct(self) -> bool:
-        """Returns whether no relay is involved."""
+    def is_checked(self) -> bool:
+        """Returns whether it is checked by STUN, as all are but those through supernodes."""
         return self.via is None
+
+    @property
+    def is_direct(self) -> bool:
+        """Returns whether no relay is involved, a supernode's or a TURN server's."""
+        return self.via is None and self.kind != TURN
+
+    @property
+    def word(self) -> str:
+        """Returns what people are told of it: "direct", "turn" or "relay"."""
+        return "direct" if self.is_direct else TURN if self.is_checked else "relay"
 
     def signal(self, signal: PathSignal) -> bool:
         """Applies a signal by the table; returns whether the state changed."""
@@ -258,14 +270,20 @@ class PathSet:
         return self._paths.get(target)
 
     def relays(self) -> list[Path]:
-        """Returns the relay paths, the surest first, and among equals in the order of the supernodes."""
+        """Returns the relay paths, the surest first, and among equals in the order of the supernodes; then come those
+        through TURN servers that were confirmed.
+        """
         order = {PathState.VALID: 0, PathState.NEW: 0, PathState.DOUBT: 1, PathState.DEAD: 2}
-        relays = [p for p in self._paths.values() if not p.is_direct]
-        return sorted(relays, key=lambda p: (order[p.state], p.via))
+        relays = [p for p in self._paths.values() if not p.is_checked or (p.kind == TURN and self._is_proven(p))]
+        return sorted(relays, key=lambda p: (order[p.state], p.is_checked, p.via or 0))
 
     def directs(self) -> list[Path]:
         """Returns the direct paths, confirmed or under check."""
         return [p for p in self._paths.values() if p.is_direct]
+
+    def checked(self) -> list[Path]:
+        """Returns the direct paths and those through TURN servers, confirmed or under check."""
+        return [p for p in self._paths.values() if p.is_checked]
 
     def add_relay(self, via: int, target: Target) -> Path:
         """Adds or replaces the relay path through supernode `via`."""
@@ -278,11 +296,11 @@ class PathSet:
         return path
 
     def add_direct(self, target: Target, kind: str) -> Path | None:
-        """Adds a direct path to check, or returns the one that is there; None where too many are."""
+        """Adds a path to check, or returns the one that is there; None where too many are."""
         path = self._paths.get(target)
         if path is not None:
             return path
-        if len(self.directs()) >= DIRECT_MAX:
+        if len(self.checked()) >= DIRECT_MAX:
             return None
         path = self._paths[target] = Path(target, kind, None)
         return path
@@ -298,9 +316,15 @@ class PathSet:
             self.selected = None
 
     def forget_unconfirmed(self) -> None:
-        """Forgets the direct paths that never answered, at the end of an attempt."""
-        for path in self.directs():
-            if path.state in (PathState.NEW, PathState.DEAD):
+        """Forgets the paths under check that never answered, at the end of an attempt.
+
+        Of those through TURN servers that fell silent the one heard of last stays: where no supernode is left, it may
+        be the only way on which anybody asks again.
+        """
+        silent = [p for p in self.checked() if p.kind == TURN and p.state is PathState.DEAD and self._is_proven(p)]
+        kept = max(silent, key=lambda p: p.last_rx or 0.0, default=None)
+        for path in self.checked():
+            if path.state in (PathState.NEW, PathState.DEAD) and path is not kept:
                 self.remove(path)
 
     # --- selection ---
@@ -345,15 +369,26 @@ class PathSet:
         known = path.proven_at is not None if self.controlling else path.nominated
         return path.is_direct and path.state is PathState.VALID and known
 
+    def _is_proven(self, path: Path) -> bool:
+        """Returns whether a path has answered, and is known to carry data as far as it is ours to prove that."""
+        return path.first_at is not None and (path.proven_at is not None or not self.controlling)
+
     def alternatives(self) -> list[Path]:
-        """Returns the paths that the controlling side measures, though they carry nothing."""
-        if not self.controlling or self.selected is None:
+        """Returns the paths that the controlling side measures, though they carry nothing; on the other side one
+        through a TURN server, while its relay is in doubt: who is behind a NAT has to ask there, to be heard.
+        """
+        selected = self.selected
+        if selected is None:
             return []
-        relays = [p for p in self.relays() if p is not self.selected]
+        relays = [p for p in self.relays() if p is not selected]
+        turns = [p for p in relays if p.is_checked][:1]
+        if not self.controlling:
+            return [] if selected.is_direct or selected.state is PathState.VALID else turns
         alive = (PathState.VALID, PathState.DOUBT)
-        directs = [p for p in self.directs() if p is not self.selected and p.state in alive]
+        directs = [p for p in self.directs() if p is not selected and p.state in alive]
         directs.sort(key=lambda p: p.rtt_s or 0.0)
-        return relays[:ALTERNATIVES_MAX] + directs[:ALTERNATIVES_MAX]
+        measured = relays[:ALTERNATIVES_MAX]
+        return measured + [p for p in turns if p not in measured] + directs[:ALTERNATIVES_MAX]
 
     def weigh(self, now: float) -> bool:
         """Compares the alternatives with the selected path after something was measured (controlling side only).
@@ -424,7 +459,7 @@ class PathSet:
 
 def _is_usable(path: Path) -> bool:
     """Returns whether a path may carry data: a direct one that was confirmed, a relay that nothing speaks against."""
-    return path.state is PathState.VALID or (not path.is_direct and path.state is PathState.NEW)
+    return path.state is PathState.VALID or (not path.is_checked and path.state is PathState.NEW)
 
 
 def _replaces(new: Path, old: Path) -> bool:

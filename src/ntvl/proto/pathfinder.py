@@ -126,7 +126,7 @@ class Pathfinder:
 
     def handle_end(self) -> None:
         """Takes the peer's goodbye: only its relays are left."""
-        for path in self.paths.directs():
+        for path in self.paths.checked():
             self.paths.remove(path)
         self.negotiation.handle_end()
 
@@ -138,7 +138,7 @@ class Pathfinder:
 
     def disturb(self, now: float) -> None:
         """Puts every direct path in doubt: data goes by the relay as well until it answers."""
-        for path in self.paths.directs():
+        for path in self.paths.checked():
             path.signal(PathSignal.DISTURBED)
             path.next_check = now
 
@@ -147,7 +147,7 @@ class Pathfinder:
     def check(self, path: Path, now: float) -> None:
         """Asks on a path: STUN on a direct one, a sealed probe on a relay. Both can nominate it."""
         nominate = path is self.paths.selected and self.paths.controlling
-        if path.is_direct:
+        if path.is_checked:
             if not self.checks.is_ready:
                 return
             self._context.send(self.checks.build_request(path, now, nominate=nominate), path.target)
@@ -205,7 +205,7 @@ class Pathfinder:
         path, sent = self._probes.pop(number, (None, 0.0))
         if path is None or now - sent > PROBE_LIFE_S:
             raise PeerError("transaction", "a reply to no probe")
-        if path.is_direct and target != path.target:
+        if path.is_checked and target != path.target:
             raise PeerError("transaction", "answered another way")
         self._confirm(path, now - sent, now)
 
@@ -219,16 +219,16 @@ class Pathfinder:
         """
         if not self._node.direct:
             raise PeerError("integrity", "a check where all goes by relay")
-        answer, counts = self.checks.handle_request(message, data, origin)
+        seen = self._node.turn.unveil(origin)
+        answer, counts = self.checks.handle_request(message, data, seen)
         self.paths.controlling = self.checks.controlling
         target = answer_target(origin)
         self._context.send(answer, target)
-        usable = counts and is_underlay(origin.address, self._overlay)
-        path = self.paths.add_direct(target, "prflx") if usable else None
+        path = self._add_heard(target) if counts else None
         if path is None:
             return
         path.last_rx = now
-        self.negotiation.handle_observed(origin)
+        self.negotiation.handle_observed(seen)
         if path is not self.paths.selected and now - (path.confirmed_at or now) > TRUST_S:
             path.signal(PathSignal.DISTURBED)  # An alternative that only the other side measures.
         if message.use_candidate:
@@ -260,7 +260,7 @@ class Pathfinder:
             raise PeerError("transaction", "a path given up meanwhile")
         path.handle_answer(rtt_s, now, sealed=sealed)
         self.negotiation.handle_confirmed(path, now)
-        if path.is_direct and path.proven_at is None and self.paths.controlling:
+        if path.is_checked and path.proven_at is None and self.paths.controlling:
             self._ask_proof(path, now)
             path.next_check = now + path.recheck_s()
         else:
@@ -281,7 +281,7 @@ class Pathfinder:
         if self._nominations_left:
             self._nominations_left -= 1
             return RENOMINATE_S
-        active = now - self.last_data < ACTIVE_S or not path.is_direct
+        active = now - self.last_data < ACTIVE_S or not path.is_checked
         return ACTIVE_CHECK_S if active else self._context.keepalive_s
 
     def _judge(self, path: Path, now: float) -> None:
@@ -291,10 +291,12 @@ class Pathfinder:
             path.signal(PathSignal.SILENT)
             path.asked_since = None
             path.next_check = now + RELAY_RETRY_S
-            if path.is_direct:
+            if path.is_checked:
                 was_direct = self.is_direct
                 selected = path is self.paths.selected
-                self.paths.remove(path)
+                path.proof_asked = None
+                if path.is_direct:
+                    self.paths.remove(path)  # One through a TURN server is asked again, as a supernode's relay is.
                 if selected or (was_direct and not self.is_direct):
                     self.negotiation.handle_lost(now)
         elif now >= asked + path.doubt_s() and path.signal(PathSignal.UNANSWERED) and path is self.paths.selected:
@@ -307,12 +309,19 @@ class Pathfinder:
         to.
         """
         path = self.paths.find(target)
-        if path is None and target.relay is None and is_underlay(Address(target.host, target.port), self._overlay):
-            path = self.paths.add_direct(target, "prflx") if self._node.direct else None
+        if path is None and target.relay is None and self._node.direct:
+            path = self._add_heard(target)
             if path is not None:
                 self.check(path, now)
         if path is not None:
             path.last_rx = max(path.last_rx or at, at)
+
+    def _add_heard(self, target: Target) -> Path | None:
+        """Returns the path that something authentic came by; None where none may lead there, or too many are."""
+        address, turn = Address(target.host, target.port), self._node.turn
+        if not (turn.is_carrier(address) or is_underlay(address, self._overlay)):
+            return None
+        return self.paths.add_direct(target, turn.kind(address, self.negotiation.remote))
 
     def handle_activity(self, activity: Activity, *, moved: bool, now: float) -> None:
         """Takes when what came by which way; `moved`: frames went either way since the last time."""
@@ -332,9 +341,9 @@ class Pathfinder:
         confirmed = path.confirmed_at if path.confirmed_at is not None else float("-inf")
         if now - self.last_data >= ACTIVE_S:
             self.paths.forget_evidence()
-            if path.is_direct and now - confirmed > TRUST_S:
+            if path.is_checked and now - confirmed > TRUST_S:
                 path.signal(PathSignal.DISTURBED)
-            path.next_check = now if path.is_direct or path.next_check is None else path.next_check
+            path.next_check = now if path.is_checked or path.next_check is None else path.next_check
         elif path.next_check is None or path.next_check > now + ACTIVE_CHECK_S:
             path.next_check = now + ACTIVE_CHECK_S
         # We send and hear nothing: ask now rather than at the next regular check.
@@ -381,8 +390,8 @@ class Pathfinder:
         self.negotiation.handle_timeout(now)
 
     def _forget_stale(self, now: float) -> None:
-        """Forgets direct paths that were confirmed, not chosen, and are not measured by either side."""
-        for path in self.paths.directs():
+        """Forgets paths under check that were confirmed, not chosen, and are not measured by either side."""
+        for path in self.paths.checked():
             if path is self.paths.selected or path.confirmed_at is None or now < path.confirmed_at + TRUST_S:
                 continue
             if path not in self.paths.alternatives() and now >= (path.last_rx or now) + ALTERNATIVE_LIFE_S:
@@ -390,8 +399,8 @@ class Pathfinder:
 
     def _is_kept(self, path: Path, now: float) -> bool:
         """Returns whether a path is worth a check: a relay, or an alternative, only while there is data."""
-        if path is self.paths.selected or (path.is_direct and path.state is PathState.DOUBT):
-            return now - self.last_data < (IDLE_AFTER_S if path.is_direct else ACTIVE_S)
+        if path is self.paths.selected or (path.is_checked and path.state is PathState.DOUBT):
+            return now - self.last_data < (IDLE_AFTER_S if path.is_checked else ACTIVE_S)
         if path.proof_asked is not None and path.proven_at is None:
             return True
         measured = path.state is PathState.DOUBT or path in self.paths.alternatives()
@@ -428,4 +437,4 @@ def _is_judged(path: Path) -> bool:
     """Returns whether silence on a path means something: not while its attempt is under way, nor once it is dead."""
     if path.asked_since is None or path.state is PathState.DEAD:
         return False
-    return not (path.is_direct and path.state is PathState.NEW)
+    return not (path.is_checked and path.state is PathState.NEW)

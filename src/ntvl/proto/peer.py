@@ -100,6 +100,7 @@ class Peer:
     ) -> None:
         self._context = context
         self._url = surroundings.url
+        self._turn = surroundings.turn
         self.membership = membership
         self.handle = handle
         self.key = key
@@ -145,13 +146,14 @@ class Peer:
 
     @property
     def path(self) -> tuple[str, str, str]:
-        """Returns (path, remote, via) as in status: "direct" with an address, "relay" with a URL, or "none"."""
+        """Returns (path, remote, via) as in status: "direct", "turn" with an address, "relay" with a URL, or "none"."""
         selected = self.pathfinder.paths.selected
         if selected is None or self.link.sending is None:
             return ("none", "", "")
         if selected.via is not None:
             return ("relay", "", self._url(selected.via))
-        return ("direct", str(Address(selected.target.host, selected.target.port)), "")
+        where = self._turn.unveil(Origin(Address(selected.target.host, selected.target.port)))
+        return (selected.word, str(where.address), "")
 
     def is_live(self) -> bool:
         """Returns whether a session is up, so that the peer is kept even if every supernode forgot it."""
@@ -358,8 +360,10 @@ class Peer:
         ping = self._pings.pop(number, None)
         if ping is None or ping.sent is None:
             raise PeerError("transaction", "a reply to no ping")
-        path, remote = ("direct", str(origin.address)) if origin.relay is None else ("relay", "")
-        self._context.events.append(PingReply(number, now - ping.sent, path, remote))
+        by = self.pathfinder.paths.find(answer_target(origin))
+        word = by.word if by is not None else "direct" if origin.relay is None else "relay"
+        remote = str(self._turn.unveil(origin).address) if origin.relay is None else ""
+        self._context.events.append(PingReply(number, now - ping.sent, word, remote))
 
     def _send(self, message: Message, target: Target | None = None) -> bool:
         """Seals and sends a message one way, or by the paths that data takes; returns whether a session was there."""

@@ -6,6 +6,7 @@ from ntvl.identity.keys import NodeKey
 from ntvl.proto.candidates import Network
 from ntvl.proto.leave import Leave
 from ntvl.proto.sockets import Sockets
+from ntvl.proto.turn_paths import TurnPaths
 from ntvl.wire.address import Address
 from ntvl.wire.control import UNKNOWN_NAT, Candidate, Nat
 
@@ -27,6 +28,7 @@ class Surroundings:
         guesses: whether we let ports be guessed.
         refresh: asks the supernodes to look at our address again.
         url: returns the URL of supernode `via`, for people.
+        turn: the paths through our TURN server; without, there is none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Surroundings:
         guesses: bool = True,
         refresh: Callable[[float], None],
         url: Callable[[int], str],
+        turn: TurnPaths | None = None,
     ) -> None:
         self.key = key
         self.aes = aes
@@ -62,3 +65,4 @@ class Surroundings:
         self.guesses = guesses
         self.refresh = refresh
         self.url = url
+        self.turn = turn or TurnPaths(lambda event: None)

@@ -68,7 +68,14 @@ class Whereabouts:
         """Returns where peers may find us."""
         observed = [r.observed for r in self._registrations if r.observed is not None]
         around = self._around
-        return build_candidates(self.hosts or (), self._port, observed, around.overlay, mapped=around.mappings)
+        return build_candidates(
+            self.hosts or (),
+            self._port,
+            observed,
+            around.overlay,
+            mapped=around.mappings,
+            relayed=around.turn.relayed,
+        )
 
     def servers(self) -> tuple[Address, ...]:
         """Returns an IPv4 address of each supernode, as far as there are any, streams left out."""

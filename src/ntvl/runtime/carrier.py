@@ -25,7 +25,7 @@ from ntvl.runtime.listen import is_wildcard
 from ntvl.wire.address import Address
 from ntvl.wire.stream import FRAME_BYTES_MAX
 
-__all__ = ["QUEUE_BYTES_MAX", "Carrier", "engine_address"]
+__all__ = ["QUEUE_BYTES_MAX", "Carrier", "engine_address", "open_loopback"]
 
 QUEUE_BYTES_MAX: Final = 256 * 1024
 """What waits for a slow stream in this process, beside what the kernel holds: a quarter of a second at 8 Mbit/s."""
@@ -42,6 +42,30 @@ def engine_address(listen: Sequence[Address], port: int) -> Address:
     if not is_wildcard(first.host):
         return Address(first.host, port)
     return Address("::1" if first.is_ipv6 else "127.0.0.1", port)
+
+
+def open_loopback(engine: Address) -> socket.socket:
+    """Returns a socket on an address of its own, which takes and sends datagrams of the engine's port only.
+
+    Raises:
+        OSError: this computer has no loopback address to give.
+    """
+    family = socket.AF_INET6 if engine.is_ipv6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        for tries in range(_TRIES):
+            host = "::1" if engine.is_ipv6 else _draw_host()
+            try:
+                sock.bind((host, 0))
+                break
+            except OSError:
+                if tries + 1 == _TRIES:
+                    raise
+        sock.connect(engine)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class Carrier:
@@ -120,21 +144,7 @@ class Carrier:
                 self._writer.write(answer)
 
     def _open_socket(self) -> None:
-        family = socket.AF_INET6 if self._engine.is_ipv6 else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
-            for tries in range(_TRIES):
-                host = "::1" if self._engine.is_ipv6 else _draw_host()
-                try:
-                    sock.bind((host, 0))
-                    break
-                except OSError:
-                    if tries + 1 == _TRIES:
-                        raise
-            sock.connect(self._engine)
-        except OSError:
-            sock.close()
-            raise
+        sock = open_loopback(self._engine)
         name = sock.getsockname()
         self.address = Address(name[0], name[1])
         self._socket = sock

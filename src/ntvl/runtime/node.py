@@ -35,6 +35,7 @@ from ntvl.proto.events import (
     PingReply,
     SupernodeReached,
     SupernodeState,
+    TurnPeersWanted,
     WhyReply,
 )
 from ntvl.proto.node import Node
@@ -55,7 +56,10 @@ from ntvl.runtime.resolver import Resolver
 from ntvl.runtime.secret import read_secrets
 from ntvl.runtime.service import NodeService
 from ntvl.runtime.state import StateDirectory
+from ntvl.runtime.turn_carriers import TurnCarriers
+from ntvl.runtime.turn_credential import read_turn_credentials
 from ntvl.wire.address import Address
+from ntvl.wire.credential import Credentials
 
 __all__ = ["run_node"]
 
@@ -91,9 +95,10 @@ def run_node(config: Config, *, as_json: bool = False, environ: MutableMapping[s
             environ=os.environ if environ is None else environ,
             warn=lambda code, text: reporter.notice("warning", code, text),
         )
+        turn = None if config.turn_credentials is None else read_turn_credentials(config.turn_credentials)
         variables = os.environ if environ is None else environ
         proxies = _find_proxies(supernodes, variables, reporter)
-        asyncio.run(_Program(config, state, key, supernodes, proxies, reporter).run(secrets))
+        asyncio.run(_Program(config, state, key, supernodes, proxies, reporter, turn).run(secrets))
 
 
 class _Program:
@@ -107,6 +112,7 @@ class _Program:
         supernodes: tuple[SupernodeUrl, ...],
         proxies: tuple[Proxy | None, ...],
         reporter: Reporter,
+        turn_credentials: Credentials | None,
     ) -> None:
         self._config = config
         self._state = state
@@ -116,6 +122,8 @@ class _Program:
         self._memory = NetworkMemory(config.state)
         self._network = ""
         self._reporter = reporter
+        self._turn_credentials = turn_credentials
+        self._turn: TurnCarriers | None = None
         self._stop = asyncio.Event()
         self._leaving = False
         self._devices: list[Device] = []
@@ -153,8 +161,9 @@ class _Program:
             tell=lambda index, kind, address: driver.tell(node.handle_carrier, index, kind, address),
             warn=lambda text: self._reporter.notice("warning", "proxy-refused", text),
         )
+        self._turn = self._carriers_by_turn(driver, node, engine_address(listen, engine.port))
         mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
-        self._service = NodeService(node, driver, engine, self._devices, mapper)
+        self._service = NodeService(node, driver, engine, self._devices, mapper, self._turn)
         control = ControlSocket(self._config.socket, self._service.handlers)
         await control.open()
         try:
@@ -165,6 +174,8 @@ class _Program:
             driver.tell(node.handle_interfaces, hosts)
             if mapper is not None:
                 mapper.start()
+            if self._turn is not None:
+                await self._turn.start()
             await self._recall(driver, node)
             self._resolvers = [self._resolver(driver, node, i) for i in range(len(self._supernodes))]
 
@@ -172,6 +183,8 @@ class _Program:
                 driver.tell(node.handle_interfaces, hosts)
                 for resolver in self._resolvers:
                     resolver.ask_again()
+                if self._turn is not None:
+                    self._turn.handle_network_change()
                 self._recalling = asyncio.ensure_future(self._recall(driver, node))
 
             await self._drive(
@@ -190,6 +203,8 @@ class _Program:
             except (UsageError, OSError):  # the end has its reason already, or has no engine to tell others with
                 pass
             await self._carriers.close()
+            if self._turn is not None:
+                await self._turn.close()
             if mapper is not None:
                 await mapper.close()
 
@@ -268,6 +283,18 @@ class _Program:
         mapper = PortMapper(port, on_change=tell)
         return mapper
 
+    def _carriers_by_turn(self, driver: Driver[NodeEvent], node: Node, engine: Address) -> TurnCarriers | None:
+        if self._config.turn is None or self._turn_credentials is None:
+            return None
+        return TurnCarriers(
+            self._config.turn,
+            self._turn_credentials,
+            engine,
+            tell_relayed=lambda relayed: driver.tell(node.handle_turn, relayed),
+            tell_carrier=lambda peer, carrier: driver.tell(node.handle_turn_carrier, peer, carrier),
+            notice=self._reporter.notice,
+        )
+
     def _resolver(self, driver: Driver[NodeEvent], node: Node, index: int) -> Resolver:
         url = self._supernodes[index]
 
@@ -303,6 +330,8 @@ class _Program:
                 self._carriers.want(event.url_index, event.kind)
             case CarrierUnwanted():
                 self._carriers.unwant(event.url_index, event.kind)
+            case TurnPeersWanted() if self._turn is not None:
+                self._turn.want(event.peers)
             case SupernodeReached():
                 self._memory.note(self._network, _endpoint(self._supernodes[event.url_index]), event.way)
             case Failed():

@@ -9,7 +9,7 @@ With JSON every line is an object with "event" and "time" (seconds since the Uni
     key-learned        url, key: pinned from now on
     peer-seen          community, peer, name
     peer-gone          community, peer, name
-    path-changed       community, peer, name, path ("direct", "relay", "none"), remote, via
+    path-changed       community, peer, name, path ("direct", "turn", "relay", "none"), remote, via
     notice             level ("info", "warning", "error"), code, text
     stopped            nothing more
 
@@ -176,10 +176,12 @@ def _reached_words(event: SupernodeReached) -> str:
 def _path_words(event: PathChanged) -> str:
     if event.path == "direct":
         return f"is reached directly at {event.remote}"
+    if event.path == "turn":
+        return f"is reached through a TURN server at {event.remote}"
     if event.path == "relay":
         return f"is reached through supernode {supernode_label(event.via)}"
     return "is out of reach"
 
 
 def _path_style(path: str) -> str:
-    return {"direct": "good", "relay": "middling"}.get(path, "bad")
+    return {"direct": "good", "turn": "middling", "relay": "middling"}.get(path, "bad")

@@ -16,7 +16,7 @@ from ntvl.errors import PeerError
 from ntvl.identity.url import SupernodeUrl
 from ntvl.wire.address import Address, parse_address
 
-__all__ = ["Resolver", "look_up", "resolve"]
+__all__ = ["Lookup", "Resolver", "look_up", "resolve"]
 
 AGAIN_S: Final = 300.0
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -38,6 +38,32 @@ def look_up(host: str, port: int) -> list[Address]:
         except PeerError:  # a link-local address with its zone, which is no place for a supernode
             continue
     return list(dict.fromkeys(found))
+
+
+async def resolve(host: str, port: int, lookup: Lookup = look_up) -> list[Address] | str:
+    """Returns the addresses of a host, at least one, or in words why there are none."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Address] | str] = loop.create_future()
+
+    def tell(found: list[Address] | str) -> None:
+        if not answer.done():
+            answer.set_result(found)
+
+    def ask() -> None:
+        found: list[Address] | str
+        try:
+            found = lookup(host, port) or "it has no usable address"
+        except OSError as error:
+            found = (error.strerror or str(error)).lower()
+        except UnicodeError:
+            found = "it is no host name"
+        try:
+            loop.call_soon_threadsafe(tell, found)
+        except RuntimeError:  # the loop closed meanwhile: nobody asks any more
+            pass
+
+    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    return await answer
 
 
 class Resolver:
@@ -83,7 +109,7 @@ class Resolver:
         failures = 0
         while True:
             self._asked.clear()
-            found = await self._ask()
+            found = await resolve(self.url.host, self.url.port, self._lookup)
             if isinstance(found, str):
                 if failures == 0:
                     self._on_failure(found)
@@ -98,33 +124,3 @@ class Resolver:
                     await self._asked.wait()
             except TimeoutError:
                 pass
-
-    async def _ask(self) -> list[Address] | str:
-        """Returns the addresses, or in words why there are none."""
-        return await resolve(self.url.host, self.url.port, self._lookup)
-
-
-async def resolve(host: str, port: int, lookup: Lookup = look_up) -> list[Address] | str:
-    """Returns the addresses of a host, or in words why there are none; a resolver that hangs delays nothing else."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Address] | str] = loop.create_future()
-
-    def tell(found: list[Address] | str) -> None:
-        if not answer.done():
-            answer.set_result(found)
-
-    def ask() -> None:
-        found: list[Address] | str
-        try:
-            found = lookup(host, port) or "it has no usable address"
-        except OSError as error:
-            found = (error.strerror or str(error)).lower()
-        except UnicodeError:
-            found = "it is no host name"
-        try:
-            loop.call_soon_threadsafe(tell, found)
-        except RuntimeError:  # the loop closed meanwhile: nobody asks any more
-            pass
-
-    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
-    return await answer

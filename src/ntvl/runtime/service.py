@@ -25,8 +25,9 @@ from ntvl.runtime.device import Device
 from ntvl.runtime.driver import Driver
 from ntvl.runtime.lookup import FoundPeer, find_peer
 from ntvl.runtime.portmapper import PortMapper
+from ntvl.runtime.turn_carriers import TurnCarriers
 
-__all__ = ["NodeService", "describe_mapper"]
+__all__ = ["NodeService", "describe_mapper", "describe_turn"]
 
 COUNT_MAX: Final = 1_000_000
 INTERVAL_S_MIN: Final = 0.02
@@ -45,6 +46,7 @@ class NodeService:
         engine: what it runs on.
         devices: in the order of its communities.
         mapper: what maps its port, None where that is switched off.
+        turn: its relay at a TURN server, None without.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class NodeService:
         engine: Engine,
         devices: Sequence[Device],
         mapper: PortMapper | None = None,
+        turn: TurnCarriers | None = None,
     ) -> None:
         self._node = node
         self._driver = driver
         self._engine = engine
         self._devices = devices
         self._mapper = mapper
+        self._turn = turn
         self._started = driver.clock()
         self._pings: dict[int, asyncio.Future[PingReply]] = {}
         self._whys: dict[int, asyncio.Future[WhyReply]] = {}
@@ -76,6 +80,7 @@ class NodeService:
             "node": {**status.pop("node"), "uptime_s": round(now - self._started, 1)},
             "engine": {"name": self._engine.name, "offloads": list(offloads)},
             "port_mapping": describe_mapper(self._mapper),
+            "turn": describe_turn(self._turn),
             **status,
             "faults": dict(self._driver.faults),
         }
@@ -186,6 +191,18 @@ def describe_mapper(mapper: PortMapper | None) -> dict[str, Any]:
             {"gateway": gateway, "protocol": each.protocol, "state": str(each.standing), "text": each.text}
             for gateway, each in mapper.outcomes
         ],
+    }
+
+
+def describe_turn(turn: TurnCarriers | None) -> dict[str, Any]:
+    """Returns what status says of our TURN server: which it is, what it lends, or why nothing."""
+    if turn is None:
+        return {"server": None, "relayed": None, "reason": None}
+    relayed = turn.change.relayed
+    return {
+        "server": str(turn.uri),
+        "relayed": None if relayed is None else str(relayed),
+        "reason": turn.change.reason or None,
     }
 
 

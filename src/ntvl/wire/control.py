@@ -81,7 +81,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 class Candidate(msgspec.Struct, frozen=True, array_like=True):
     """Is one address at which a node may be reached (RFC 8445 section 5.1.1).
 
-    `kind` is "host", "srflx", "prflx" or "mapped"; `priority` as in RFC 8445 section 5.1.2.1.
+    `kind` is "host", "srflx", "prflx", "mapped" or "relay"; `priority` as in RFC 8445 section 5.1.2.1.
     """
 
     kind: Annotated[str, Meta(max_length=16)]
@@ -335,9 +335,9 @@ class RecordsRequest(_Message, frozen=True, tag=27):
 class Records(_Message, frozen=True, tag=28):
     """Answers a `RecordsRequest`.
 
-    `path` is how the sender reaches the receiver ("direct", "relay", "none") and `technique` what made it; `state` is
-    "trying", "waiting" (`retry_s` until the next attempt), "idle" or "off" (no direct paths here); `udp` is "yes", "no"
-    or "" where it is not known whether UDP gets out. `records` are the last, oldest first, as many as fit.
+    `path` is how the sender reaches the receiver ("direct", "turn", "relay", "none") and `technique` what made it;
+    `state` is "trying", "waiting" (`retry_s` until the next attempt), "idle" or "off" (no direct paths here); `udp` is
+    "yes", "no" or "" where it is not known whether UDP gets out. `records` are the last, oldest first, as many as fit.
     """
 
     id: U63

@@ -1,12 +1,10 @@
 """STUN: asking where a datagram seems to come from, and checking that a path works in both directions.
 
-    method and class u16 | length u16 | magic cookie u32 | transaction 12 bytes
-    then attributes:  type u16 | length u16 | value, padded to a multiple of 4
-
 One codec serves the supernode's Binding service, questions to other people's servers and the checks between two peers
 (RFC 8445 section 7). A check carries a user name, ICE attributes, MESSAGE-INTEGRITY under the short-term password of an
 offer, and FINGERPRINT last; a question to a server is the bare header, which every server ever written understands, or
 has the attributes of RFC 5780, which have the answer come from, or go to, elsewhere to learn what a NAT does.
+attribute.py has the layout of messages.
 
 Source: RFC 8489 sections 5, 6, 9.1 and 14; RFC 8445 section 16.1; RFC 5780 section 7; held to the vectors of RFC 5769.
 Deviations: only MESSAGE-INTEGRITY with HMAC-SHA1 (14.5), which RFC 8445 asks for, no MESSAGE-INTEGRITY-SHA256;
@@ -14,18 +12,35 @@ passwords are ASCII, so OpaqueString (RFC 8265) has nothing to prepare; a FINGER
 never demanded; no PADDING (RFC 5780 section 7.6).
 """
 
-import hmac
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 import msgspec
 
 from ntvl.errors import PeerError
-from ntvl.wire.address import Address, parse_address
+from ntvl.wire.address import Address
+from ntvl.wire.attribute import (
+    ATTRIBUTES_MAX,
+    STUN_HEADER_BYTES,
+    TEXT_BYTES_MAX,
+    TRANSACTION_BYTES,
+    StunClass,
+    build_address_value,
+    build_fingerprinted,
+    build_layout,
+    build_protected,
+    check_fingerprint,
+    is_integrity,
+    parse_address_value,
+    parse_attributes,
+    parse_error_value,
+    parse_number_value,
+    parse_stun_header,
+    parse_text_value,
+    xor_mask,
+)
 from ntvl.wire.header import CONTROL_BYTES_MAX
 
 __all__ = [
@@ -47,29 +62,7 @@ __all__ = [
 BINDING: Final = 0x001
 CHANGE_REQUEST: Final = 0x0003
 """The attribute's number, for the error 420 of a server that cannot answer from elsewhere."""
-STUN_HEADER_BYTES: Final = 20
-TRANSACTION_BYTES: Final = 12
-ATTRIBUTES_MAX: Final = 32
-"""Most attributes in one message; a check has seven, a server's answer hardly more."""
-
-_HEADER: Final = struct.Struct("!HHI12s")
-_ATTRIBUTE: Final = struct.Struct("!HH")
-_MAGIC_COOKIE: Final = 0x2112A442
-_MAGIC_COOKIE_BYTES: Final = _MAGIC_COOKIE.to_bytes(4)
-_FINGERPRINT_MASK: Final = 0x5354554E
-"""What a CRC is XORed with, so that it differs from a CRC of the application (RFC 8489 section 14.7)."""
 _USERNAME_BYTES_MAX: Final = 508
-_TEXT_BYTES_MAX: Final = 763
-"""Longest SOFTWARE or reason phrase: 127 characters of UTF-8 (RFC 8489 sections 14.8 and 14.14)."""
-
-
-class StunClass(IntEnum):
-    """Names what a message is, by the two class bits (RFC 8489 section 5)."""
-
-    REQUEST = 0
-    INDICATION = 1
-    SUCCESS = 2
-    ERROR = 3
 
 
 class Change(IntFlag):
@@ -208,10 +201,10 @@ def build_binding_response(
         origin: from where this answer goes (RESPONSE-ORIGIN).
         other: from where the server can answer besides (OTHER-ADDRESS).
     """
-    attributes = [(int(_Type.XOR_MAPPED_ADDRESS), _build_address(address, _MAGIC_COOKIE_BYTES + transaction))]
+    attributes = [(int(_Type.XOR_MAPPED_ADDRESS), build_address_value(address, xor_mask(transaction)))]
     for type_, told in ((_Type.RESPONSE_ORIGIN, origin), (_Type.OTHER_ADDRESS, other)):
         if told is not None:
-            attributes.append((type_, _build_address(told, bytes(16))))
+            attributes.append((type_, build_address_value(told, bytes(16))))
     return _build(StunClass.SUCCESS, transaction, attributes, password)
 
 
@@ -230,7 +223,7 @@ def build_binding_error(
         ValueError: built wrongly.
     """
     text = reason.encode()
-    if not 300 <= code <= 699 or len(text) > _TEXT_BYTES_MAX:
+    if not 300 <= code <= 699 or len(text) > TEXT_BYTES_MAX:
         raise ValueError(f"not a STUN error: {code} {reason!r}")
     attributes = [(int(_Type.ERROR_CODE), bytes((0, 0, code // 100, code % 100)) + text)]
     if unknown:
@@ -251,13 +244,13 @@ def parse_stun(data: bytes | memoryview) -> Stun:
         RFC 8489 sections 6.3 and 14.
     """
     data = bytes(data)
-    cls, method, transaction = _parse_header(data)
+    cls, method, transaction = parse_stun_header(data, CONTROL_BYTES_MAX)
     fields: dict[str, object] = {}
     unknown: list[int] = []
     protected = False
-    for type_, start, value in _attributes(data):
+    for type_, start, value in parse_attributes(data):
         if type_ == _Type.FINGERPRINT:
-            _check_fingerprint(data, start, value)
+            check_fingerprint(data, start, value)
             fields["has_fingerprint"] = True
         elif protected:
             continue
@@ -280,96 +273,22 @@ def verify_integrity(data: bytes | memoryview, password: str) -> None:
         PeerError: reason "integrity", or those of `parse_stun` for a broken layout; drop it, or answer it with 401.
     """
     data = bytes(data)
-    _parse_header(data)
-    for type_, start, value in _attributes(data):
+    parse_stun_header(data, CONTROL_BYTES_MAX)
+    for type_, start, value in parse_attributes(data):
         if type_ == _Type.MESSAGE_INTEGRITY:
-            if hmac.compare_digest(value, _integrity(data[:start], password)):
+            if is_integrity(data, start, value, password.encode()):
                 return
             break
     raise PeerError("integrity")
 
 
-# --- layout ---
-
-
 def _build(cls: StunClass, transaction: bytes, attributes: Sequence[tuple[int, bytes]], password: str | None) -> bytes:
-    if len(transaction) != TRANSACTION_BYTES:
-        raise ValueError(f"a transaction has {TRANSACTION_BYTES} bytes, not {len(transaction)}")
-    body = b"".join(_build_attribute(type_, value) for type_, value in attributes)
-    data = _HEADER.pack(_build_type(cls, BINDING), len(body), _MAGIC_COOKIE, transaction) + body
+    data = build_layout(cls, BINDING, transaction, attributes)
     if password is not None:
-        data = _with_length(data + _build_attribute(_Type.MESSAGE_INTEGRITY, _integrity(data, password)))
-        data = _with_length(data + _build_attribute(_Type.FINGERPRINT, _fingerprint(data)))
+        data = build_fingerprinted(build_protected(data, password.encode()))
     if len(data) > CONTROL_BYTES_MAX:
         raise ValueError(f"a STUN message of {len(data)} bytes is over {CONTROL_BYTES_MAX}")
     return data
-
-
-def _build_type(cls: StunClass, method: int) -> int:
-    """Returns the first 16 bits: the class in bits 4 and 8, the method around them (RFC 8489 section 5, figure 3)."""
-    return (method & 0xF80) << 2 | (method & 0x70) << 1 | method & 0xF | (cls & 2) << 7 | (cls & 1) << 4
-
-
-def _parse_header(data: bytes) -> tuple[StunClass, int, bytes]:
-    if len(data) < STUN_HEADER_BYTES:
-        raise PeerError("short")
-    if len(data) > CONTROL_BYTES_MAX:
-        raise PeerError("long")
-    type_, length, cookie, transaction = _HEADER.unpack_from(data)
-    if type_ & 0xC000:
-        raise PeerError("type")
-    if cookie != _MAGIC_COOKIE:
-        raise PeerError("cookie")
-    if length % 4 or length != len(data) - STUN_HEADER_BYTES:
-        raise PeerError("header", "length")
-    cls = StunClass((type_ >> 7 & 2) | (type_ >> 4 & 1))
-    return cls, (type_ >> 2 & 0xF80) | (type_ >> 1 & 0x70) | (type_ & 0xF), transaction
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yields type, where it starts in `data`, and value; the header has been checked."""
-    start = STUN_HEADER_BYTES
-    for _ in range(ATTRIBUTES_MAX):
-        if start == len(data):
-            return
-        type_, length = _ATTRIBUTE.unpack_from(data, start)
-        after = start + 4 + length
-        if after > len(data):
-            raise PeerError("format", "an attribute beyond the end")
-        yield type_, start, data[start + 4 : after]
-        start = after + -length % 4
-    if start != len(data):
-        raise PeerError("long", "attributes")
-
-
-def _build_attribute(type_: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(type_, len(value)) + value + bytes(-len(value) % 4)
-
-
-def _with_length(data: bytes) -> bytes:
-    return data[:2] + (len(data) - STUN_HEADER_BYTES).to_bytes(2) + data[4:]
-
-
-# --- protection ---
-
-
-def _integrity(before: bytes, password: str) -> bytes:
-    """Returns the HMAC over all that is before the attribute, with a length that already counts it (section 14.5)."""
-    length = len(before) - STUN_HEADER_BYTES + 24
-    return hmac.digest(password.encode(), before[:2] + length.to_bytes(2) + before[4:], "sha1")
-
-
-def _fingerprint(before: bytes) -> bytes:
-    length = len(before) - STUN_HEADER_BYTES + 8
-    crc = zlib.crc32(before[:2] + length.to_bytes(2) + before[4:])
-    return (crc ^ _FINGERPRINT_MASK).to_bytes(4)
-
-
-def _check_fingerprint(data: bytes, start: int, value: bytes) -> None:
-    if len(value) != 4 or start + 8 != len(data):
-        raise PeerError("format", "FINGERPRINT")
-    if value != _fingerprint(data[:start]):
-        raise PeerError("integrity", "FINGERPRINT")
 
 
 # --- attributes ---
@@ -379,46 +298,40 @@ def _parse_attribute(type_: int, value: bytes, transaction: bytes, fields: dict[
     """Adds an attribute to `fields` unless one of its kind is there; returns whether its type is known."""
     match type_:
         case _Type.MAPPED_ADDRESS:
-            fields.setdefault("mapped", _parse_address(value, bytes(16)))
+            fields.setdefault("mapped", parse_address_value(value, bytes(16)))
         case _Type.XOR_MAPPED_ADDRESS:
-            fields.setdefault("xor_mapped", _parse_address(value, _MAGIC_COOKIE_BYTES + transaction))
+            fields.setdefault("xor_mapped", parse_address_value(value, xor_mask(transaction)))
         case _Type.USERNAME:
             fields.setdefault("username", _parse_username(value))
         case _Type.PRIORITY:
-            fields.setdefault("priority", _parse_number(value, 4))
+            fields.setdefault("priority", parse_number_value(value, 4))
         case _Type.USE_CANDIDATE:
-            _parse_number(value, 0)
+            parse_number_value(value, 0)
             fields["use_candidate"] = True
         case _Type.ICE_CONTROLLING:
-            fields.setdefault("ice_controlling", _parse_number(value, 8))
+            fields.setdefault("ice_controlling", parse_number_value(value, 8))
         case _Type.ICE_CONTROLLED:
-            fields.setdefault("ice_controlled", _parse_number(value, 8))
+            fields.setdefault("ice_controlled", parse_number_value(value, 8))
         case _Type.ERROR_CODE:
             if "error_code" not in fields:
-                fields["error_code"], fields["error_reason"] = _parse_error(value)
+                fields["error_code"], fields["error_reason"] = parse_error_value(value)
         case _Type.UNKNOWN_ATTRIBUTES:
             if len(value) % 2:
                 raise PeerError("format", "UNKNOWN-ATTRIBUTES")
             fields.setdefault("unknown_attributes", struct.unpack(f"!{len(value) // 2}H", value))
         case _Type.CHANGE_REQUEST:
-            fields.setdefault("change", Change(_parse_number(value, 4) & (Change.PORT | Change.ADDRESS)))
+            fields.setdefault("change", Change(parse_number_value(value, 4) & (Change.PORT | Change.ADDRESS)))
         case _Type.RESPONSE_PORT:
             fields.setdefault("response_port", _parse_port(value))
         case _Type.RESPONSE_ORIGIN:
-            fields.setdefault("origin", _parse_address(value, bytes(16)))
+            fields.setdefault("origin", parse_address_value(value, bytes(16)))
         case _Type.OTHER_ADDRESS:
-            fields.setdefault("other", _parse_address(value, bytes(16)))
+            fields.setdefault("other", parse_address_value(value, bytes(16)))
         case _Type.SOFTWARE:
-            fields.setdefault("software", _parse_text(value))
+            fields.setdefault("software", parse_text_value(value))
         case _:
             return False
     return True
-
-
-def _parse_number(value: bytes, length: int) -> int:
-    if len(value) != length:
-        raise PeerError("format", "a number")
-    return int.from_bytes(value)
 
 
 def _parse_port(value: bytes) -> int:
@@ -436,39 +349,3 @@ def _parse_username(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise PeerError("format", "USERNAME") from error
-
-
-def _parse_text(value: bytes) -> str:
-    """Returns words that nothing depends on, so bytes that are not UTF-8 become U+FFFD."""
-    if len(value) > _TEXT_BYTES_MAX:
-        raise PeerError("format", "text")
-    return value.decode(errors="replace")
-
-
-def _parse_error(value: bytes) -> tuple[int, str]:
-    if len(value) < 4:
-        raise PeerError("format", "ERROR-CODE")
-    hundreds, rest = value[2] & 7, value[3]
-    if not 3 <= hundreds <= 6 or rest > 99:
-        raise PeerError("format", "ERROR-CODE")
-    return hundreds * 100 + rest, _parse_text(value[4:])
-
-
-def _parse_address(value: bytes, mask: bytes) -> Address:
-    """Returns the address behind `mask`, 16 bytes: zeros, or cookie and transaction (RFC 8489 sections 14.1, 14.2)."""
-    if len(value) not in (8, 20) or value[1] != (1 if len(value) == 8 else 2):
-        raise PeerError("format", "address family")
-    port = int.from_bytes(_xor(value[2:4], mask))
-    packed = _xor(value[4:], mask)
-    return parse_address(str(IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)), port)
-
-
-def _build_address(address: Address, mask: bytes) -> bytes:
-    packed = ip_address(address.host).packed
-    family = 1 if len(packed) == 4 else 2
-    return bytes((0, family)) + _xor(address.port.to_bytes(2), mask) + _xor(packed, mask)
-
-
-def _xor(value: bytes, mask: bytes) -> bytes:
-    """Returns `value` XORed with as many bytes of `mask`."""
-    return bytes(a ^ b for a, b in zip(value, mask, strict=False))
