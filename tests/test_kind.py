@@ -15,6 +15,7 @@ PREDICTION = Expectation("direct", "port-prediction", 1.0, 5.0)
 BIRTHDAY = Expectation("direct", "birthday", 1.0, 15.0)
 RELAY = Expectation("relay", "", 1.0, None)
 BY_STREAM = Expectation("relay", "", 5.0, None)
+BY_TCP = Expectation("direct", "tcp-simultaneous-open", 5.0, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,14 @@ BY_STREAM = Expectation("relay", "", 5.0, None)
         ("apdm-block", "apdm-random", RELAY),
         ("upnp", "apdm-random", SIMULTANEOUS),
         ("pcp", "cgn", SIMULTANEOUS),
-        ("no-udp", "open", BY_STREAM),
+        ("no-udp", "open", BY_TCP),
+        ("no-udp", "no-udp", BY_TCP),
+        ("no-udp", "triple", BY_TCP),
+        ("no-udp", "upnp", BY_TCP),
+        ("no-udp", "apdm-sequential-2", BY_TCP),
+        ("no-udp", "apdm-random", BY_STREAM),
+        ("no-udp", "cgn", BY_STREAM),
+        ("no-udp", "ipv6-only", BY_STREAM),
         ("tcp-443", "no-udp", BY_STREAM),
         ("http-proxy", "eim-eif", BY_STREAM),
         ("ipv6-only", "ipv6-only", SIMULTANEOUS),

@@ -212,7 +212,7 @@ def _first(flag: str, flags: Flags, environ: Mapping[str, str], from_file: Any) 
 
 
 def _check_turn(flags: Flags, node: _NodeSection, base: Path) -> tuple[TurnUri | None, Path | None]:
-    turn, credentials = flags.turn or node.turn, flags.turn_credentials
+    turn, credentials = node.turn if flags.turn is None else flags.turn, flags.turn_credentials
     if credentials is None and node.turn_credentials is not None:
         credentials = base / Path(node.turn_credentials).expanduser()
     if turn is None:

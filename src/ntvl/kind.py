@@ -131,7 +131,7 @@ SITE_KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in _ALL}
 
 _FIRST_REPLY_S: Final = 1.0
 _FIRST_REPLY_BY_STREAM_S: Final = 5.0
-_DIRECT_S: Final = {"simultaneous-udp": 2.0, "port-prediction": 5.0, "birthday": 15.0}
+_DIRECT_S: Final = {"simultaneous-udp": 2.0, "port-prediction": 5.0, "birthday": 15.0, "tcp-simultaneous-open": 5.0}
 """After the first packet, by the technique that theory needs."""
 
 
@@ -140,8 +140,9 @@ def expect(left: Kind, right: Kind) -> Expectation:
 
     A kind with `shared` boxes is judged with itself, where the two hosts share them. Two hosts with IPv6 meet by IPv6,
     for nothing translates it. Otherwise `direct_path_possible` decides: where the known addresses are enough, two
-    seconds are; where ports must be predicted, five; where they must be guessed, fifteen. Without UDP on one side there
-    is the relay, and the first reply may take five seconds, for other carriers are tried one after another.
+    seconds are; where ports must be predicted, five; where they must be guessed, fifteen. Without UDP on one side the
+    first reply may take five seconds, for other carriers are tried one after another, and so may a direct path by TCP,
+    which is possible where the known addresses are enough or one NAT counts its ports; else there is the relay.
 
     Raises:
         ValueError: a kind with shared boxes, and another one.
@@ -150,7 +151,8 @@ def expect(left: Kind, right: Kind) -> Expectation:
         raise ValueError(f"{left.name} and {right.name} share no box: a pair of {left.name} is two hosts of that kind")
     by_stream = not (left.passes_udp and right.passes_udp)
     first_reply_s = _FIRST_REPLY_BY_STREAM_S if by_stream else _FIRST_REPLY_S
-    technique = "" if by_stream else _technique(left, right)
+    by_tcp = by_stream and _meet_by_tcp(left, right)
+    technique = "tcp-simultaneous-open" if by_tcp else "" if by_stream else _technique(left, right)
     return Expectation("direct" if technique else "relay", technique, first_reply_s, _DIRECT_S.get(technique))
 
 
@@ -190,6 +192,30 @@ def plan_waves(kinds: Sequence[Kind]) -> list[list[tuple[Kind, Kind]]]:
         waves.append([(crossed[i], crossed[(i + distance) % count]) for i in range(firsts)])
     alone = [(kind, kind) for kind in kinds if kind.shared]
     return [alone + waves[0], *waves[1:]] if waves else [alone] if alone else []
+
+
+def _meet_by_tcp(left: Kind, right: Kind) -> bool:
+    """Returns whether the two find a direct path by TCP; NATs filter connections by address and port."""
+    chains = [
+        tuple(
+            replace(
+                nat,
+                filtering=Filtering.ADDRESS_AND_PORT_DEPENDENT,
+                passes=Passage.ALL if nat.passes is Passage.NO_UDP else nat.passes,
+            )
+            for nat in kind.chain
+        )
+        for kind in (left, right)
+    ]
+    if left.ipv6 and right.ipv6:
+        return all(combine(chain).passes is Passage.ALL for chain in chains)
+    if not (left.ipv4 and right.ipv4):
+        return False
+    if direct_path_possible(*chains, shared=left.shared):
+        return True
+    dependent = [side for side in map(combine, chains) if side.apparent_mapping is not Mapping.ENDPOINT_INDEPENDENT]
+    counts = len(dependent) == 1 and dependent[0].allocation is PortAllocation.SEQUENTIAL
+    return counts and direct_path_possible(*chains, shared=left.shared, techniques="all")
 
 
 def _technique(left: Kind, right: Kind) -> str:

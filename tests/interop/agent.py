@@ -77,6 +77,7 @@ class Agent:
             candidates=lambda: self.candidates,
             leave=Leave(self.context, lambda community: None),
             refresh=lambda now: None,
+            tell=self.context.events.append,
             url=str,
         )
         self.pathfinder = Pathfinder(

@@ -11,19 +11,19 @@ APDM = Mapping.ADDRESS_AND_PORT_DEPENDENT
 
 
 def rule(nat: NatBehaviour) -> str:
-    """Returns the one rule that maps UDP."""
+    """Returns the one rule that maps UDP and TCP."""
     lines = [line.strip() for line in build_ruleset(nat, WAN).splitlines()]
-    return next(line for line in lines if line.startswith('oifname "wan" meta nfproto ipv4 meta l4proto udp'))
+    return next(line for line in lines if line.startswith('oifname "wan" meta nfproto ipv4 meta l4proto { tcp, udp }'))
 
 
 @pytest.mark.parametrize(
     ("nat", "ending"),
     [
-        (NatBehaviour(), "udp masquerade"),
-        (NatBehaviour(APDM, allocation=PortAllocation.RANDOM), "udp masquerade fully-random"),
+        (NatBehaviour(), "{ tcp, udp } masquerade"),
+        (NatBehaviour(APDM, allocation=PortAllocation.RANDOM), "{ tcp, udp } masquerade fully-random"),
         (
             NatBehaviour(APDM, allocation=PortAllocation.BLOCK_RANDOM, block_ports=512),
-            "udp masquerade to :40000-40511 fully-random",
+            "{ tcp, udp } masquerade to :40000-40511 fully-random",
         ),
     ],
 )

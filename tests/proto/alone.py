@@ -12,7 +12,6 @@ from ntvl.proto.leave import Leave
 from ntvl.proto.pathfinder import Pathfinder
 from ntvl.proto.sockets import Sockets
 from ntvl.proto.surroundings import Surroundings
-from ntvl.proto.turn_paths import TurnPaths
 from ntvl.wire.address import Address, Origin, Relay
 from ntvl.wire.control import UNKNOWN_NAT, Candidate, Message, Nat, Offer, Probe, PunchRequest
 from ntvl.wire.stun import StunClass, build_binding_request, build_binding_response, parse_stun
@@ -53,7 +52,6 @@ class Alone:
         self.said: list[tuple[Message, Target | None]] = []
         self.refreshed: list[float] = []
         self.candidates = (Candidate("host", "198.51.100.1", 4001, 9),)
-        self.turn = TurnPaths(self.context.events.append)
         self.woken: list[float] = []
         self.surroundings = surroundings = Surroundings(
             ours,
@@ -67,8 +65,9 @@ class Alone:
             leave=Leave(self.context, lambda community: desk),  # type: ignore[arg-type,return-value]
             refresh=self.refreshed.append,
             url=str,
-            turn=self.turn,
+            tell=self.context.events.append,
         )
+        self.turn = surroundings.turn
         self.pathfinder = Pathfinder(
             self.context,
             surroundings,

@@ -75,6 +75,7 @@ class Side:
                 candidates=self.candidates,
                 leave=Leave(self.context, lambda community: None),
                 refresh=self._refresh,
+                tell=self.context.events.append,
                 url=lambda via: f"supernode-{via}",
             ),
             self.membership,

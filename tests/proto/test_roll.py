@@ -28,6 +28,7 @@ def build() -> tuple[Context, Roll]:
         candidates=tuple,
         leave=Leave(context, lambda community: None),
         refresh=lambda now: None,
+        tell=context.events.append,
         url=str,
     )
 

@@ -9,6 +9,7 @@ from tests.proto.alone import PASSWORD, RELAY, THERE, UFRAG, Alone
 
 from ntvl.dataplane.interface import Target
 from ntvl.proto.events import TurnPeersWanted
+from ntvl.proto.far_ends import FarEnds
 from ntvl.proto.path import PathState
 from ntvl.proto.turn_paths import PEERS_MAX, TurnPaths
 from ntvl.wire.address import Address, Origin
@@ -20,11 +21,12 @@ PEER = Address("198.51.100.7", 7000)
 CARRIER = Address("127.70.1.2", 40001)
 
 
-def turn_paths(relayed: Address | None = RELAYED) -> tuple[TurnPaths, list[TurnPeersWanted]]:
+def turn_paths(relayed: Address | None = RELAYED) -> tuple[TurnPaths, list[TurnPeersWanted], FarEnds]:
     wanted: list[TurnPeersWanted] = []
-    paths = TurnPaths(wanted.append)
+    ends = FarEnds()
+    paths = TurnPaths(wanted.append, ends)
     paths.handle_allocation(relayed)
-    return paths, wanted
+    return paths, wanted, ends
 
 
 def candidates(*hosts: str, kind: str = "srflx") -> tuple[Candidate, ...]:
@@ -35,19 +37,19 @@ def candidates(*hosts: str, kind: str = "srflx") -> tuple[Candidate, ...]:
 
 
 def test_carriers_are_wanted_for_addresses_on_the_internet_of_the_relays_family() -> None:
-    paths, wanted = turn_paths()
+    paths, wanted, _ = turn_paths()
     paths.want(candidates("192.168.1.2", "10.0.0.1", "100.64.0.1", "2001:db8::1", "198.51.100.7", "198.51.100.7"))
     assert wanted == [TurnPeersWanted((Address("198.51.100.7", 4004), Address("198.51.100.7", 4005)))]
 
 
 def test_a_private_server_may_relay_into_private_networks() -> None:
-    paths, wanted = turn_paths(Address("10.0.0.9", 50000))
+    paths, wanted, _ = turn_paths(Address("10.0.0.9", 50000))
     paths.want(candidates("192.168.1.2"))
     assert wanted == [TurnPeersWanted((Address("192.168.1.2", 4000),))]
 
 
 def test_what_others_see_of_a_peer_comes_first_and_no_more_than_eight_are_wanted() -> None:
-    paths, wanted = turn_paths()
+    paths, wanted, _ = turn_paths()
     hosts = [f"198.51.100.{last}" for last in range(20)]
     paths.want((*candidates(*hosts, kind="host"), Candidate("srflx", "203.0.113.7", 1)))
     assert wanted[0].peers[0] == Address("203.0.113.7", 1)
@@ -56,32 +58,32 @@ def test_what_others_see_of_a_peer_comes_first_and_no_more_than_eight_are_wanted
 
 @pytest.mark.parametrize("relayed", [None, RELAYED])
 def test_nothing_is_wanted_without_a_relay_or_without_anybody(relayed: Address | None) -> None:
-    paths, wanted = turn_paths(relayed)
+    paths, wanted, _ = turn_paths(relayed)
     paths.want(() if relayed else candidates("198.51.100.7"))
     assert wanted == []
 
 
 def test_a_carrier_is_one_until_it_is_closed_replaced_or_the_relay_is_lost() -> None:
-    paths, _ = turn_paths()
-    assert not paths.is_carrier(CARRIER)
+    paths, _, ends = turn_paths()
+    assert not ends.is_carrier(CARRIER)
     paths.handle_carrier(PEER, CARRIER)
-    assert paths.is_carrier(CARRIER)
-    assert not paths.is_carrier(CARRIER._replace(port=1))
-    assert paths.unveil(Origin(CARRIER)) == Origin(PEER)
+    assert ends.is_carrier(CARRIER)
+    assert not ends.is_carrier(CARRIER._replace(port=1))
+    assert ends.unveil(Origin(CARRIER)) == Origin(PEER)
     paths.handle_carrier(PEER, CARRIER._replace(port=2))
-    assert not paths.is_carrier(CARRIER)
+    assert not ends.is_carrier(CARRIER)
     paths.handle_carrier(PEER, None)
     paths.handle_carrier(PEER, None)
-    assert not paths.is_carrier(CARRIER._replace(port=2))
+    assert not ends.is_carrier(CARRIER._replace(port=2))
     paths.handle_carrier(PEER, CARRIER)
     assert paths.handle_allocation(None)
     assert not paths.handle_allocation(None)
-    assert not paths.is_carrier(CARRIER)
-    assert paths.unveil(Origin(CARRIER)) == Origin(CARRIER)
+    assert not ends.is_carrier(CARRIER)
+    assert ends.unveil(Origin(CARRIER)) == Origin(CARRIER)
 
 
 def test_a_candidate_is_reached_as_the_network_goes_and_by_its_carrier() -> None:
-    paths, _ = turn_paths()
+    paths, _, _ = turn_paths()
     paths.handle_carrier(PEER, CARRIER)
     aim = Candidate("srflx", *PEER)
     assert paths.ways(aim, 0) == [(Target(*PEER), "srflx"), (Target(*CARRIER), "turn")]
@@ -90,11 +92,11 @@ def test_a_candidate_is_reached_as_the_network_goes_and_by_its_carrier() -> None
 
 
 def test_a_path_is_by_turn_where_either_end_has_a_server_in_it() -> None:
-    paths, _ = turn_paths()
+    paths, _, ends = turn_paths()
     paths.handle_carrier(PEER, CARRIER)
     remote = (Candidate("relay", *RELAYED), Candidate("srflx", *PEER))
-    assert [paths.kind(address, remote) for address in (CARRIER, RELAYED, PEER)] == ["turn", "turn", "prflx"]
-    assert paths.kind(RELAYED._replace(port=1), remote) == "prflx"
+    assert [ends.kind(address, remote) for address in (CARRIER, RELAYED, PEER)] == ["turn", "turn", "prflx"]
+    assert ends.kind(RELAYED._replace(port=1), remote) == "prflx"
 
 
 @given(
@@ -104,7 +106,7 @@ def test_a_path_is_by_turn_where_either_end_has_a_server_in_it() -> None:
     )
 )
 def test_whatever_is_told_each_carrier_leads_to_one_peer_and_back(steps: list[tuple[int, int | None]]) -> None:
-    paths, _ = turn_paths()
+    paths, _, ends = turn_paths()
     ports = itertools.count(40000)
     last: dict[Address, Address] = {}
     for host, carrier in steps:
@@ -115,7 +117,7 @@ def test_whatever_is_told_each_carrier_leads_to_one_peer_and_back(steps: list[tu
         if found is not None:
             last[peer] = found
     for peer, carrier_address in last.items():
-        assert paths.unveil(Origin(carrier_address)).address == peer
+        assert ends.unveil(Origin(carrier_address)).address == peer
         assert paths.ways(Candidate("srflx", *peer), 0)[1][0] == Target(*carrier_address)
     assert len(last) <= 4
 

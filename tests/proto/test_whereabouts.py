@@ -45,6 +45,7 @@ class Place:
             candidates=tuple,
             leave=Leave(self.context, lambda community: None),
             refresh=lambda now: None,
+            tell=self.context.events.append,
             url=str,
         )
         self.here = Whereabouts(

@@ -157,15 +157,18 @@ def test_one_end_with_ipv4_only_and_one_with_ipv6_only() -> None:
     )
 
 
-def test_a_network_that_passes_no_udp() -> None:
-    net, laptop, office = pair(right=(NatBehaviour(passes=Passage.NO_UDP),))
-    use(net, laptop, office, 8)
+def test_a_network_that_passes_neither_udp_nor_tcp_to_peers() -> None:
+    net = Net(seed=5)
+    net.supernode(wss=443)
+    laptop, office = net.node("laptop"), net.node("office", behind=(NatBehaviour(passes=Passage.TCP_443),))
+    net.join()
+    net.run(NAT_KNOWN_S)
+    use(net, laptop, office, 20)
     there, here = paragraph(why(net, laptop, office)), paragraph(why(net, office, laptop))
-    assert there.startswith(
-        "UDP does not get out at office, and every direct path is UDP. Let UDP out at the firewall there. Until then "
-        "it is relayed by supernode1.example:1971, "
-    )
-    assert here.startswith("UDP does not get out at this end, and every direct path is UDP.")
+    said = "UDP does not get out at {}, and no TCP connection between the two ends has opened. "
+    fix = "Let UDP out at the firewall there. Until then it is relayed by supernode1.example:1971, "
+    assert there.startswith(said.format("office") + fix)
+    assert here.startswith(said.format("this end") + fix)
 
 
 def test_a_nat_that_becomes_known_later_is_told_to_peers_that_are_in_use() -> None:

@@ -52,13 +52,13 @@ lab = typer.Typer(
 @lab.command()
 def matrix(
     kinds: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="KIND,KIND...",
             help=f"Which kinds to pair. Without it all: {', '.join(SITE_KINDS)}.",
             show_default=False,
         ),
-    ] = "",
+    ] = None,
     sim: Annotated[bool, typer.Option("--sim", help="On virtual time, in the simulator: needs no root.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
     svg: Annotated[
@@ -78,9 +78,15 @@ def matrix(
 
     A pair that gets less, or later, makes the exit status 1.
     """
-    chosen = parse_kinds(word for word in kinds.split(",") if word) if kinds else list(SITE_KINDS.values())
+    chosen = (
+        parse_kinds(word.strip() for word in kinds.split(",") if word.strip())
+        if kinds is not None
+        else list(SITE_KINDS.values())
+    )
     if not chosen:
         raise UsageError(f"--kinds names none: choose from {', '.join(SITE_KINDS)}")
+    if svg is not None and svg.is_dir():
+        raise UsageError(f"cannot write {svg}: it is a directory; name a file in it")
     if svg is not None and not svg.absolute().parent.is_dir():
         raise UsageError(f"cannot write {svg}: there is no directory {svg.parent}; make it first")
     factor = slack if slack is not None else 1.0 if sim else _SLACK
@@ -89,7 +95,7 @@ def matrix(
     left_out: list[Kind] = []
     if sim:
         left_out = [kind for kind in chosen if not kind.simulated]
-        if left_out and kinds:
+        if left_out and kinds is not None:
             raise UsageError(f"the simulator has no {left_out[0].name!r}: run it in the laboratory, without --sim")
         with screen:
             outcomes = _simulate([kind for kind in chosen if kind.simulated], screen)

@@ -22,17 +22,18 @@ _LEGEND: Final = (
     ("simultaneous", "both fire at once"),
     ("prediction", "ports in steps, foretold"),
     ("birthday", "random ports, guessed"),
+    ("tcp", "a connection, without UDP"),
     ("relay", "over the supernode"),
     ("none", "do not talk"),
 )
 _STYLE: Final = """\
 text { font: 11px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 10px } .title { font-size: 17px }
 .page { fill: #ffffff } rect.simultaneous { fill: #b7e4c0 } rect.prediction { fill: #a6e0e0 }
-rect.birthday { fill: #b3d4fb } rect.relay { fill: #e3e5e8 } rect.none { fill: #f6caca }
+rect.birthday { fill: #b3d4fb } rect.tcp { fill: #dccbf5 } rect.relay { fill: #e3e5e8 } rect.none { fill: #f6caca }
 rect.cell { stroke: #ffffff; stroke-width: 2 } rect.short { stroke: #cf222e; stroke-width: 2.5 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .page { fill: #0d1117 } rect.simultaneous { fill: #1d5a33 } rect.prediction { fill: #115e62 }
-rect.birthday { fill: #1b4a86 } rect.relay { fill: #30363d } rect.none { fill: #6e2424 }
+rect.birthday { fill: #1b4a86 } rect.tcp { fill: #4f3385 } rect.relay { fill: #30363d } rect.none { fill: #6e2424 }
 rect.cell { stroke: #0d1117 } rect.short { stroke: #ff7b72 }
 }
 """
@@ -81,7 +82,7 @@ def draw_matrix(outcomes: Sequence[PairOutcome], title: str, slack: float = 1.0)
 
 def shorten_technique(technique: str) -> str:
     """Returns a technique in one word, as tables and cells have it."""
-    return technique.removesuffix("-udp").removeprefix("port-")
+    return "tcp" if technique.startswith("tcp-") else technique.removesuffix("-udp").removeprefix("port-")
 
 
 def _cell(x: float, y: float, outcome: PairOutcome, slack: float) -> list[str]:

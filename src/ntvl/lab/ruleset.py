@@ -14,7 +14,8 @@ it accepted, connection tracking would keep it as a flow from there to the route
 place, a moment later, would find its port taken and leave from another one. Two such routers cannot be crossed by
 firing at the same moment, which is what home routers let through.
 
-Only UDP is treated so; other protocols are masqueraded as any router does. IPv6 is filtered and never translated. What
+TCP is mapped as UDP is, and filtered by connection whatever the behaviour says; other protocols are masqueraded as any
+router does. IPv6 is filtered and never translated. What
 a router does not let out (`Passage`) is dropped where it is forwarded, in both families.
 """
 
@@ -136,8 +137,8 @@ def _prerouting(nat: NatBehaviour, wan: str) -> str:
 
 
 def _postrouting(nat: NatBehaviour, wan: str) -> str:
-    udp = f'oifname "wan" meta nfproto ipv4 meta l4proto udp {_mapping(nat, wan)}'
-    lines = [udp, 'oifname "wan" meta nfproto ipv4 masquerade']
+    ports = f'oifname "wan" meta nfproto ipv4 meta l4proto {{ tcp, udp }} {_mapping(nat, wan)}'
+    lines = [ports, 'oifname "wan" meta nfproto ipv4 masquerade']
     if nat.hairpin:
         lines.append(f'iifname "lan" oifname "lan" ct status dnat meta l4proto udp snat ip to {wan}')
     return _chain("postrouting", "nat hook postrouting priority srcnat", lines)

@@ -56,7 +56,10 @@ class Attempt:
         open_sockets: opens so many sockets for a technique and returns their numbers, or none.
         server: a supernode that tells as which port it sees a socket.
         guesses: whether we let ports be guessed.
+        udp: whether UDP gets out here, as far as we know.
         ask_leave: asks for leave to punch heavily; returns whether there was anybody to ask.
+        dial: begins to open TCP connections; is told whether both sides let ports be guessed.
+        dialled: returns what was connected to.
     """
 
     def __init__(
@@ -71,7 +74,10 @@ class Attempt:
         open_sockets: Callable[[int], list[int]] = lambda count: [],
         server: Address | None = None,
         guesses: bool = True,
+        udp: bool = True,
         ask_leave: Callable[[], bool] = lambda: False,
+        dial: Callable[[bool], None] = lambda guesses: None,
+        dialled: Callable[[], tuple[Candidate, ...]] = tuple,
     ) -> None:
         self.number = number
         self.place = place
@@ -96,7 +102,11 @@ class Attempt:
         self._server = server
         self.guesses = guesses
         self._remote_guesses = True
+        self.udp = udp
+        self._remote_udp = True
         self._ask_leave = ask_leave
+        self._dial = dial
+        self._dialled = dialled
         self._may_punch = False
         self._half_round_s = 0.0
         self.put_off_s = 0.0
@@ -116,12 +126,18 @@ class Attempt:
         return self._wake_at
 
     def handle_answer(
-        self, remote: tuple[Candidate, ...], now: float, nat: Nat = UNKNOWN_NAT, *, guesses: bool = True
+        self,
+        remote: tuple[Candidate, ...],
+        now: float,
+        nat: Nat = UNKNOWN_NAT,
+        *,
+        guesses: bool = True,
+        udp: bool = True,
     ) -> bool:
         """Takes the peer's answer to our offer; returns whether to send `Fire` now."""
         if self.state is not AttemptState.OFFERED or not self.ours:
             return False
-        self.remote, self.remote_nat, self._remote_guesses = remote, nat, guesses
+        self.remote, self.remote_nat, self._remote_guesses, self._remote_udp = remote, nat, guesses, udp
         self.state = AttemptState.ARMED
         # The first offer may have been lost: its age bounds the round trip from above, which only fires a little late.
         self._half_round_s = min(0.5, (now - self.started) / 2)
@@ -129,10 +145,16 @@ class Attempt:
         return True
 
     def handle_offer(
-        self, remote: tuple[Candidate, ...], now: float, nat: Nat = UNKNOWN_NAT, *, guesses: bool = True
+        self,
+        remote: tuple[Candidate, ...],
+        now: float,
+        nat: Nat = UNKNOWN_NAT,
+        *,
+        guesses: bool = True,
+        udp: bool = True,
     ) -> None:
         """Takes the offer that opened this attempt; the caller sends the answer."""
-        self.remote, self.remote_nat, self._remote_guesses = remote, nat, guesses
+        self.remote, self.remote_nat, self._remote_guesses, self._remote_udp = remote, nat, guesses, udp
         self.state = AttemptState.ANSWERED
         self._wake_at = now + FIRE_WAIT_S
 
@@ -240,6 +262,8 @@ class Attempt:
             self._aims = _first_aims(self._schedule)
             self._evidence.seen.clear()
             self._told = self._reacted = False
+            if technique.dials:
+                self._dial(facts.guesses)
             self._react(now)
             self._wake_at = now
             return
@@ -263,6 +287,7 @@ class Attempt:
             ours=self.ours,
             server=self._server,
             guesses=self.guesses and self._remote_guesses,
+            udp=self.udp and self._remote_udp,
         )
 
     def _skip(self, detail: str, now: float, *, verdict: str = "not-applicable") -> None:
@@ -304,15 +329,16 @@ class Attempt:
     def _note(
         self, technique: str, started: float, now: float, verdict: str, *, answered: Candidate | None = None
     ) -> None:
+        dialled = self._dialled() if self._technique is not None and self._technique.dials else ()
         self.outcomes.append(
             Outcome(
                 technique,
                 started,
                 now,
-                self._packets,
+                self._packets + len(dialled),
                 verdict,
                 attempt=self.number,
-                aims=self._aims,
+                aims=self._aims + dialled[:SEEN_MAX],
                 answered=() if answered is None else (answered,),
                 observed=tuple(self._observed.values()),
             )

@@ -39,6 +39,8 @@ class Birthday(Technique):
         """Returns why guessing is of no use here."""
         if not facts.guesses:
             return "one side lets no ports be guessed"
+        if not facts.udp:
+            return "UDP does not get out at one end"
         if not facts.local_nat.mapping or not facts.remote_nat.mapping:
             return "one side does not know its NAT yet"
         dependent = [is_dependent(nat) for nat in (facts.local_nat, facts.remote_nat)]

@@ -63,7 +63,8 @@ CAUSES: Final[dict[str, Cause]] = {
         "An attempt at a direct path to {peer} is under way, by {technique}.", "Ask again in some seconds."
     ),
     "udp-blocked": Cause(
-        "UDP does not get out at {side}, and every direct path is UDP.", "Let UDP out at the firewall there."
+        "UDP does not get out at {side}, and no TCP connection between the two ends has opened.",
+        "Let UDP out at the firewall there.",
     ),
     "no-attempt": Cause("No attempt at a direct path to {peer} has ended yet.", "Ask again in some seconds."),
     "no-answer": Cause(
@@ -135,6 +136,7 @@ METHODS: Final[dict[str, str]] = {
     "lan": "both are in one network",
     "simultaneous-udp": "both ends sent at one moment, and each router let the other's packets in",
     "port-prediction": "the next ports of a router were known beforehand",
+    "tcp-simultaneous-open": "both ends opened one TCP connection at one moment, since UDP does not get out",
     "birthday": "one of many guesses met the random port of a router",
     "peer-reflexive": "its packets came from there",
 }

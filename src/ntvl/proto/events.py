@@ -9,6 +9,9 @@ __all__ = [
     "AddressAssigned",
     "CarrierUnwanted",
     "CarrierWanted",
+    "DialPortWanted",
+    "DialUnwanted",
+    "DialWanted",
     "Failed",
     "KeyLearned",
     "NodeEvent",
@@ -17,6 +20,7 @@ __all__ = [
     "PeerGone",
     "PeerSeen",
     "PingReply",
+    "StreamUnwanted",
     "SupernodeReached",
     "SupernodeState",
     "TurnPeersWanted",
@@ -48,6 +52,41 @@ class CarrierUnwanted:
 
     url_index: int
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class DialPortWanted:
+    """Tells the runtime to bind a TCP port for dialling `number`, and to ask one of these servers as which address it
+    sees it, at most 2 of IPv4; it answers by `Node.handle_dial_port`.
+    """
+
+    number: int
+    servers: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DialWanted:
+    """Tells the runtime to connect to these addresses from the port of a dialling, in this order, again and again, and
+    to take connections from their hosts; each that opens is told by `Node.handle_stream`, and when it breaks by
+    `Node.handle_stream_end`.
+    """
+
+    number: int
+    remotes: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DialUnwanted:
+    """Tells the runtime to end a dialling; streams that are open stay."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUnwanted:
+    """Tells the runtime to close the stream with this carrier, without an answer."""
+
+    carrier: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +204,9 @@ NodeEvent = (
     AddressAssigned
     | CarrierUnwanted
     | CarrierWanted
+    | DialPortWanted
+    | DialUnwanted
+    | DialWanted
     | KeyLearned
     | Notice
     | Failed
@@ -172,6 +214,7 @@ NodeEvent = (
     | PeerSeen
     | PeerGone
     | PingReply
+    | StreamUnwanted
     | WhyReply
     | SupernodeReached
     | SupernodeState

@@ -14,11 +14,12 @@ from ntvl.proto.attempt import PUT_OFF_S, Attempt, AttemptState
 from ntvl.proto.candidates import Network, usable_candidates
 from ntvl.proto.checks import Checks
 from ntvl.proto.context import Context
+from ntvl.proto.dialling import Dialling
 from ntvl.proto.path import Path, PathSet, PathState, answer_target
 from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.technique import Outcome
 from ntvl.wire.address import Address, Origin
-from ntvl.wire.control import UNKNOWN_NAT, Aim, Answer, Candidate, Fire, Message, Nat, Offer
+from ntvl.wire.control import UNKNOWN_NAT, Aim, Answer, Candidate, Dial, Fire, Message, Nat, Offer
 from ntvl.wire.stun import Stun, build_binding_request
 
 __all__ = ["Negotiation", "PathKeeper"]
@@ -57,6 +58,9 @@ class PathKeeper(Protocol):
 
     def check(self, path: Path, now: float) -> None:
         """Asks on a path."""
+
+    def drop(self, path: Path, now: float) -> None:
+        """Forgets a path that has broken."""
 
     def disturb(self, now: float) -> None:
         """Puts every direct path in doubt."""
@@ -98,6 +102,7 @@ class Negotiation:
         self._community = community
         self._remote = remote
         self._overlay = overlay
+        self._dialling = Dialling(surroundings, keeper, overlay=overlay)
         self._attempt: Attempt | None = None
         self._attempts = 0
         self._has_worked = False
@@ -192,7 +197,7 @@ class Negotiation:
 
     # --- offers ---
 
-    def handle_message(self, message: Offer | Answer | Aim | Fire, origin: Origin, now: float) -> None:
+    def handle_message(self, message: Offer | Answer | Aim | Dial | Fire, origin: Origin, now: float) -> None:
         """Takes what the peer says of an attempt."""
         match message:
             case Offer():
@@ -201,6 +206,9 @@ class Negotiation:
                 self.handle_answer(message, now)
             case Aim():
                 self.handle_aim(message, now)
+            case Dial():
+                if self._attempt is not None and self._attempt.number == message.attempt:
+                    self._dialling.handle_dial(message)
             case Fire():
                 self.handle_fire(message, now)
 
@@ -222,10 +230,11 @@ class Negotiation:
             self._keeper.paths.forget_unconfirmed()
             self._attempts += 1
             mine = self._new_attempt(offer.attempt, now, ours=False)
-            mine.handle_offer(self._usable(offer.candidates, mine), now, offer.nat, guesses=offer.guesses)
+            remote = self._usable(offer.candidates, mine)
+            mine.handle_offer(remote, now, offer.nat, guesses=offer.guesses, udp=offer.udp)
             self._attempt = mine
         self._next_attempt = None
-        answer = Answer(mine.number, checks.ufrag, checks.password, mine.local, mine.nat, mine.guesses)
+        answer = Answer(mine.number, checks.ufrag, checks.password, mine.local, mine.nat, mine.guesses, mine.udp)
         self._keeper.send(answer, answer_target(origin))
 
     def handle_answer(self, answer: Answer, now: float) -> None:
@@ -234,7 +243,8 @@ class Negotiation:
         if mine is None or mine.number != answer.attempt:
             return
         self._set_credentials(answer)
-        if mine.handle_answer(self._usable(answer.candidates, mine), now, answer.nat, guesses=answer.guesses):
+        remote = self._usable(answer.candidates, mine)
+        if mine.handle_answer(remote, now, answer.nat, guesses=answer.guesses, udp=answer.udp):
             self._keeper.send(Fire(mine.number), None)
 
     def handle_fire(self, fire: Fire, now: float) -> None:
@@ -274,6 +284,7 @@ class Negotiation:
         self._attempt = None
         self._fires.clear()
         self._questions.clear()
+        self._dialling.end()
         self._node.leave.end(self)
         if self._has_leave:
             self._return_leave()
@@ -340,7 +351,10 @@ class Negotiation:
             open_sockets=self._open_sockets,
             server=self._node.server(),
             guesses=self._node.guesses,
+            udp=self._node.udp is not False,
             ask_leave=lambda: self._ask_leave(number),
+            dial=lambda guesses: self._dialling.begin(number, self.remote_nat, guesses=guesses),
+            dialled=lambda: self._dialling.aims,
         )
 
     def _open_sockets(self, count: int) -> list[int]:
@@ -363,9 +377,8 @@ class Negotiation:
         self._recent = (attempt.technique, now)
         if offer:
             checks = self._keeper.checks
-            self._keeper.send(
-                Offer(attempt.number, checks.ufrag, checks.password, attempt.local, attempt.nat, attempt.guesses), None
-            )
+            mine = (attempt.local, attempt.nat, attempt.guesses, attempt.udp)
+            self._keeper.send(Offer(attempt.number, checks.ufrag, checks.password, *mine), None)
         for _, aim, socket, is_guess, is_question in shots:
             if is_question:
                 self._ask(Address(aim.host, aim.port), socket)
@@ -411,15 +424,18 @@ class Negotiation:
 
     def settle(self, now: float) -> None:
         """Ends an attempt that has succeeded, and closes sockets that nobody uses."""
-        if self._numbers and self._attempt is None:
-            self._settle_sockets()
+        if self._attempt is None:
+            if self._numbers:
+                self._settle_sockets()
+            self._dialling.settle()
         paths, attempt = self._keeper.paths, self._attempt
         found = paths.spare_direct() or paths.selected
         if found is None or attempt is None or not found.is_direct or found.state is not PathState.VALID:
             return
         # Confirmed before the attempt began proves nothing about now.
         if found.confirmed_at is not None and found.confirmed_at >= attempt.started:
-            attempt.handle_confirmed(now, Candidate(found.kind, found.target.host, found.target.port))
+            where = self._node.ends.unveil(Origin(Address(found.target.host, found.target.port)))
+            attempt.handle_confirmed(now, Candidate(found.kind, *where.address))
             self._close_attempt(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -429,10 +445,12 @@ class Negotiation:
         if self._fires and self._attempt is not None and now >= self._fires[0]:
             self._fires.pop(0)
             self._keeper.send(Fire(self._attempt.number, heavy=True), None)
+        self._dialling.handle_timeout(now)
         self._run_attempt(now)
 
     def poll_timeout(self) -> float | None:
         """Returns when `handle_timeout` has something to do."""
         if self._attempt is None:
             return self._next_attempt
-        return min((t for t in (self._attempt.poll_timeout(), *self._fires[:1]) if t is not None), default=None)
+        times = (self._attempt.poll_timeout(), self._dialling.poll_timeout(), *self._fires[:1])
+        return min((t for t in times if t is not None), default=None)

@@ -47,7 +47,6 @@ from ntvl.proto.sockets import Sockets
 from ntvl.proto.status import community_status, supernode_status
 from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.text import explain, printable
-from ntvl.proto.turn_paths import TurnPaths
 from ntvl.proto.whereabouts import Whereabouts
 from ntvl.wire.address import Address, Origin, Relay, Transmit
 from ntvl.wire.control import PunchReply, Roster
@@ -95,7 +94,8 @@ class Node:
             leave=Leave(self._context, self._punch_supernode),
             guesses=settings.guesses,
             refresh=self._refresh,
-            turn=TurnPaths(self._context.events.append),
+            tell=self._context.events.append,
+            stream_servers=lambda: self._whereabouts.servers(),
             url=lambda via: str(settings.supernodes[via]),
         )
         self._registrations = [
@@ -213,6 +213,18 @@ class Node:
     def handle_turn_carrier(self, peer: Address, carrier: Address | None, now: float) -> None:
         """Takes by which loopback address a peer's address is reached through our TURN server, None for no more."""
         self._surroundings.turn.handle_carrier(peer, carrier)
+
+    def handle_dial_port(self, number: int, port: int, observed: Address | None, now: float) -> None:
+        """Takes the answer to `DialPortWanted`: our TCP port, 0 for none, and as which address a supernode sees it."""
+        self._surroundings.streams.handle_port(number, port, observed, now)
+
+    def handle_stream(self, number: int, remote: Address, carrier: Address, now: float) -> None:
+        """Takes a TCP connection to a peer that dialling `number` has opened, and its carrier's loopback address."""
+        self._surroundings.streams.handle_stream(number, remote, carrier, now)
+
+    def handle_stream_end(self, carrier: Address, now: float) -> None:
+        """Takes the news that such a connection has broken."""
+        self._surroundings.streams.handle_end(carrier, now)
 
     def handle_supernode_address(self, url_index: int, addresses: Sequence[Address], now: float) -> None:
         """Takes what a supernode's name resolves to, none where it does not; again whenever that may have changed."""

@@ -25,8 +25,8 @@ from enum import StrEnum
 from typing import Final
 
 from ntvl.dataplane.interface import Target
+from ntvl.proto.far_ends import TURN
 from ntvl.proto.ranking import Patience, Quality, is_better
-from ntvl.proto.turn_paths import TURN
 from ntvl.wire.address import Origin
 
 __all__ = [

@@ -219,7 +219,7 @@ class Pathfinder:
         """
         if not self._node.direct:
             raise PeerError("integrity", "a check where all goes by relay")
-        seen = self._node.turn.unveil(origin)
+        seen = self._node.ends.unveil(origin)
         answer, counts = self.checks.handle_request(message, data, seen)
         self.paths.controlling = self.checks.controlling
         target = answer_target(origin)
@@ -292,15 +292,18 @@ class Pathfinder:
             path.asked_since = None
             path.next_check = now + RELAY_RETRY_S
             if path.is_checked:
-                was_direct = self.is_direct
-                selected = path is self.paths.selected
                 path.proof_asked = None
-                if path.is_direct:
-                    self.paths.remove(path)  # One through a TURN server is asked again, as a supernode's relay is.
-                if selected or (was_direct and not self.is_direct):
-                    self.negotiation.handle_lost(now)
+                self.drop(path, now)
         elif now >= asked + path.doubt_s() and path.signal(PathSignal.UNANSWERED) and path is self.paths.selected:
             self._node.refresh(now)
+
+    def drop(self, path: Path, now: float) -> None:
+        """Forgets a direct path that is dead; one through a TURN server is asked again, as a supernode's relay is."""
+        was_direct, selected = self.is_direct, path is self.paths.selected
+        if path.is_direct:
+            self.paths.remove(path)
+        if selected or (was_direct and not self.is_direct):
+            self.negotiation.handle_lost(now)
 
     # --- what is heard ---
 
@@ -318,10 +321,10 @@ class Pathfinder:
 
     def _add_heard(self, target: Target) -> Path | None:
         """Returns the path that something authentic came by; None where none may lead there, or too many are."""
-        address, turn = Address(target.host, target.port), self._node.turn
-        if not (turn.is_carrier(address) or is_underlay(address, self._overlay)):
+        address, ends = Address(target.host, target.port), self._node.ends
+        if not (ends.is_carrier(address) or is_underlay(address, self._overlay)):
             return None
-        return self.paths.add_direct(target, turn.kind(address, self.negotiation.remote))
+        return self.paths.add_direct(target, ends.kind(address, self.negotiation.remote))
 
     def handle_activity(self, activity: Activity, *, moved: bool, now: float) -> None:
         """Takes when what came by which way; `moved`: frames went either way since the last time."""

@@ -40,6 +40,7 @@ from ntvl.wire.control import (
     Answer,
     Bye,
     Confirm,
+    Dial,
     Fire,
     Message,
     Offer,
@@ -100,7 +101,7 @@ class Peer:
     ) -> None:
         self._context = context
         self._url = surroundings.url
-        self._turn = surroundings.turn
+        self._ends = surroundings.ends
         self.membership = membership
         self.handle = handle
         self.key = key
@@ -152,7 +153,7 @@ class Peer:
             return ("none", "", "")
         if selected.via is not None:
             return ("relay", "", self._url(selected.via))
-        where = self._turn.unveil(Origin(Address(selected.target.host, selected.target.port)))
+        where = self._ends.unveil(Origin(Address(selected.target.host, selected.target.port)))
         return (selected.word, str(where.address), "")
 
     def is_live(self) -> bool:
@@ -346,7 +347,7 @@ class Peer:
                 self.pathfinder.handle_probe(message, answer_target(origin), now)
             case ProbeReply():
                 self._handle_probe_reply(message.id, origin, now)
-            case Offer() | Answer() | Aim() | Fire():
+            case Offer() | Answer() | Aim() | Dial() | Fire():
                 self.pathfinder.negotiation.handle_message(message, origin, now)
             case Bye():
                 self._end(now)
@@ -362,7 +363,7 @@ class Peer:
             raise PeerError("transaction", "a reply to no ping")
         by = self.pathfinder.paths.find(answer_target(origin))
         word = by.word if by is not None else "direct" if origin.relay is None else "relay"
-        remote = str(self._turn.unveil(origin).address) if origin.relay is None else ""
+        remote = str(self._ends.unveil(origin).address) if origin.relay is None else ""
         self._context.events.append(PingReply(number, now - ping.sent, word, remote))
 
     def _send(self, message: Message, target: Target | None = None) -> bool:

@@ -52,6 +52,8 @@ class Prediction(Technique):
         """Returns why there is nothing to predict."""
         if not facts.guesses:
             return "one side lets no ports be guessed"
+        if not facts.udp:
+            return "UDP does not get out at one end"
         nats = (facts.local_nat, facts.remote_nat)
         if not all(nat.mapping for nat in nats):
             return "one side does not know its NAT yet"

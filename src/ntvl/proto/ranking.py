@@ -17,6 +17,8 @@ import math
 from collections import deque
 from typing import Final, NamedTuple
 
+from ntvl.proto.far_ends import TCP
+
 __all__ = ["PATIENCE_S", "Patience", "Quality", "costs_s", "is_better"]
 
 LOSS_COST_S: Final = 1.0
@@ -40,7 +42,7 @@ class Quality(NamedTuple):
     what it is.
 
     `is_relay` where somebody else carries the packets, whoever that is; `kind` is the candidate's ("host", "srflx",
-    "prflx", "mapped") or the relay's ("relay", "turn").
+    "prflx", "mapped", "tcp") or the relay's ("relay", "turn").
     """
 
     is_relay: bool
@@ -82,10 +84,10 @@ def _leads(one: Quality, other: Quality, share: float, margin_s: float) -> bool:
 
 
 def _nearness(quality: Quality) -> tuple[int, int]:
-    """Ranks a LAN address before any other, and IPv6 before IPv4; relays are all alike."""
+    """Ranks a LAN address before any other, TCP behind UDP, and IPv6 before IPv4; relays are all alike."""
     if quality.is_relay:
         return (0, 0)
-    return (0 if quality.kind == "host" else 1, 0 if quality.is_ipv6 else 1)
+    return ({"host": 0, TCP: 2}.get(quality.kind, 1), 0 if quality.is_ipv6 else 1)
 
 
 class Patience:

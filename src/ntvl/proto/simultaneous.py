@@ -29,8 +29,11 @@ class Simultaneous(Technique):
     name = "simultaneous-udp"
 
     def duration_s(self, facts: Facts) -> float:
-        """Returns 5 s; less where a NAT is known to choose a new port for each peer, for then others are needed."""
-        return _HARD_S if is_dependent(facts.local_nat) or is_dependent(facts.remote_nat) else _EASY_S
+        """Returns 5 s; less where others are needed: a NAT is known to choose a new port for each peer, or UDP does not
+        get out, so that only a LAN is left for it.
+        """
+        is_hard = is_dependent(facts.local_nat) or is_dependent(facts.remote_nat) or not facts.udp
+        return _HARD_S if is_hard else _EASY_S
 
     def sockets(self, facts: Facts) -> int:
         """Returns 0: all leaves from the main port, which is what the peer knows of."""

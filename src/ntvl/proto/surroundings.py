@@ -1,11 +1,14 @@
 """What a peer may ask of its node, and nothing else of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ntvl.identity.keys import NodeKey
 from ntvl.proto.candidates import Network
+from ntvl.proto.events import NodeEvent
+from ntvl.proto.far_ends import FarEnds
 from ntvl.proto.leave import Leave
 from ntvl.proto.sockets import Sockets
+from ntvl.proto.stream_paths import StreamPaths
 from ntvl.proto.turn_paths import TurnPaths
 from ntvl.wire.address import Address
 from ntvl.wire.control import UNKNOWN_NAT, Candidate, Nat
@@ -28,7 +31,8 @@ class Surroundings:
         guesses: whether we let ports be guessed.
         refresh: asks the supernodes to look at our address again.
         url: returns the URL of supernode `via`, for people.
-        turn: the paths through our TURN server; without, there is none.
+        tell: takes events for the runtime.
+        stream_servers: returns supernodes that tell as which address they see a TCP connection of ours.
     """
 
     def __init__(
@@ -48,7 +52,8 @@ class Surroundings:
         guesses: bool = True,
         refresh: Callable[[float], None],
         url: Callable[[int], str],
-        turn: TurnPaths | None = None,
+        tell: Callable[[NodeEvent], None],
+        stream_servers: Callable[[], Sequence[Address]] = tuple,
     ) -> None:
         self.key = key
         self.aes = aes
@@ -65,4 +70,7 @@ class Surroundings:
         self.guesses = guesses
         self.refresh = refresh
         self.url = url
-        self.turn = turn or TurnPaths(lambda event: None)
+        self.ends = FarEnds()
+        self.turn = TurnPaths(tell, self.ends)
+        self.streams = StreamPaths(tell, self.ends)
+        self.stream_servers = stream_servers

@@ -52,7 +52,8 @@ Schedule = list[Shot]
 class Facts:
     """Is what a technique may know when it plans: both sides' candidates, the number of this attempt, from 1, what is
     in front of each side, a seed for what it draws (the attempt's number, equal on both sides), whether we made the
-    offer, a supernode to ask, and whether both sides let ports be guessed.
+    offer, a supernode to ask, whether both sides let ports be guessed, and whether UDP gets out at both ends, as far as
+    they know.
     """
 
     local: tuple[Candidate, ...]
@@ -64,6 +65,7 @@ class Facts:
     ours: bool = False
     server: Address | None = None
     guesses: bool = True
+    udp: bool = True
 
 
 @dataclass(slots=True)
@@ -108,6 +110,8 @@ class Technique(Protocol):
     """A kebab-case word, equal in status, log and docs."""
     is_heavy: bool = False
     """Whether it takes a supernode's leave: many packets, or many mappings."""
+    dials: bool = False
+    """Whether it opens TCP connections."""
 
     def duration_s(self, facts: Facts) -> float:
         """Returns how long after the agreed moment its last answer may come."""

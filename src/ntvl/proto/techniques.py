@@ -8,9 +8,10 @@ from typing import Final
 from ntvl.proto.birthday import Birthday
 from ntvl.proto.prediction import Prediction
 from ntvl.proto.simultaneous import Simultaneous
+from ntvl.proto.tcp_open import TcpOpen
 from ntvl.proto.technique import Technique
 
 __all__ = ["TECHNIQUES"]
 
-TECHNIQUES: Final[tuple[Technique, ...]] = (Simultaneous(), Prediction(), Birthday())
+TECHNIQUES: Final[tuple[Technique, ...]] = (Simultaneous(), Prediction(), TcpOpen(), Birthday())
 """Cheapest first; an attempt ends at the first that confirms a path."""

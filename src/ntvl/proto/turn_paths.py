@@ -1,8 +1,8 @@
 """Paths through a TURN server, as a node without sockets sees them.
 
-The engine knows UDP and addresses alone. So for each peer with whom our allocation speaks the runtime opens a loopback
-socket, its *carrier*: what the engine sends there goes out of the allocation to that peer, and what the peer sends to
-the relayed address comes in from there. A path to a carrier is checked as any other, and is never direct.
+For each address of a peer with whom our allocation speaks the runtime opens a carrier (`far_ends`): what the engine
+sends there goes out of the allocation to that peer, and what the peer sends to the relayed address comes in from there.
+A path to such a carrier is never direct.
 
     attempt: peer's candidates ── TurnPeersWanted ──► runtime: permissions, carriers ── handle_carrier ──► here
     a peer behind a NAT with a port for each of its peers comes from one that nobody named ── handle_carrier ──► here
@@ -15,37 +15,37 @@ Source: RFC 8656 sections 9 and 12; RFC 8445 sections 5.1.1.2 and 5.1.2.2. Devia
 Internet send into its owner's network by our account.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ntvl.dataplane.interface import Target
 from ntvl.proto.events import TurnPeersWanted
-from ntvl.wire.address import Address, Origin, is_public
+from ntvl.proto.far_ends import TURN, FarEnds
+from ntvl.wire.address import Address, is_public
 from ntvl.wire.control import Candidate
 
-__all__ = ["PEERS_MAX", "TURN", "TurnPaths"]
+__all__ = ["PEERS_MAX", "TurnPaths"]
 
 PEERS_MAX: Final = 8
 """Addresses of one peer that an attempt has permitted."""
-TURN: Final = "turn"
-"""The kind of a path with a TURN server in it, ours or the peer's."""
 _RELAY: Final = "relay"
 """The kind of the candidate that a TURN server lends (RFC 8445 section 5.1.1.2)."""
 
 
 class TurnPaths:
-    """Knows our relayed address, and whom each carrier leads to; bounded by what the runtime opens.
+    """Knows our relayed address, and by which carrier each peer is reached from it; bounded by what the runtime opens.
 
     Args:
         tell: takes the event for the runtime.
+        ends: hears of the carriers.
     Attributes:
         relayed: the address that our server lends us, None without one.
     """
 
-    def __init__(self, tell: Callable[[TurnPeersWanted], None]) -> None:
+    def __init__(self, tell: Callable[[TurnPeersWanted], None], ends: FarEnds) -> None:
         self.relayed: Address | None = None
         self._tell = tell
-        self._peers: dict[Address, Address] = {}
+        self._ends = ends
         self._carriers: dict[Address, Address] = {}
 
     # --- what the runtime tells ---
@@ -55,18 +55,18 @@ class TurnPaths:
         changed = relayed != self.relayed
         self.relayed = relayed
         if changed:
-            self._peers.clear()
-            self._carriers.clear()
+            for peer in list(self._carriers):
+                self.handle_carrier(peer, None)
         return changed
 
     def handle_carrier(self, peer: Address, carrier: Address | None) -> None:
         """Takes where the carrier to a peer is, None where it was closed."""
         before = self._carriers.pop(peer, None)
         if before is not None:
-            self._peers.pop(before, None)
+            self._ends.remove(before)
         if carrier is not None:
             self._carriers[peer] = carrier
-            self._peers[carrier] = peer
+            self._ends.add(carrier, TURN, peer)
 
     # --- what paths ask ---
 
@@ -84,17 +84,6 @@ class TurnPaths:
         if peers:
             self._tell(TurnPeersWanted(peers))
 
-    def is_carrier(self, address: Address) -> bool:
-        """Returns whether an address is the near side of a carrier of ours: no other loopback address is a path."""
-        return address in self._peers
-
-    def kind(self, address: Address, remote: Iterable[Candidate]) -> str:
-        """Returns the kind of a path whose far end shows as `address`: "turn" by our server or by one that the peer
-        named among its candidates `remote`, else "prflx".
-        """
-        lent = any(c.kind == _RELAY and (c.host, c.port) == address for c in remote)
-        return TURN if lent or self.is_carrier(address) else "prflx"
-
     def ways(self, aim: Candidate, socket: int) -> list[tuple[Target, str]]:
         """Returns the ways to a candidate, each with its kind: the network's, and our server's where it has a carrier.
 
@@ -106,7 +95,3 @@ class TurnPaths:
         if carrier is not None and socket == 0:
             ways.append((Target(carrier.host, carrier.port), TURN))
         return ways
-
-    def unveil(self, origin: Origin) -> Origin:
-        """Returns where a datagram came from as our server sees it, where it came by a carrier; else `origin`."""
-        return origin._replace(address=self._peers.get(origin.address, origin.address))

@@ -116,12 +116,13 @@ class Whereabouts:
     def _handle_report(self, report: NatReport, now: float) -> None:
         self.report = report
         # A look takes IPv4 alone; that a supernode sees us says the same of IPv6.
-        self._around.udp = report.udp or any(r.observed is not None for r in self._registrations)
+        udp = report.udp or any(r.observed is not None for r in self._registrations)
         if report.udp:
             self._lifetime_probe.handle_network(self.hosts or (), report.addresses, now)
         nat = summarise(report)
-        if nat != self._around.nat:
-            self._around.nat = nat
+        is_news = (nat, udp) != (self._around.nat, self._around.udp is not False)
+        self._around.nat, self._around.udp = nat, udp
+        if is_news:
             self._on_nat(now)
 
     # --- sockets and time ---

@@ -29,10 +29,14 @@ from ntvl.proto.events import (
     AddressAssigned,
     CarrierUnwanted,
     CarrierWanted,
+    DialPortWanted,
+    DialUnwanted,
+    DialWanted,
     Failed,
     KeyLearned,
     NodeEvent,
     PingReply,
+    StreamUnwanted,
     SupernodeReached,
     SupernodeState,
     TurnPeersWanted,
@@ -45,6 +49,7 @@ from ntvl.runtime.carriers import Carriers
 from ntvl.runtime.clock import wall_time
 from ntvl.runtime.control_socket import ControlSocket
 from ntvl.runtime.device import Device
+from ntvl.runtime.direct_streams import DirectStreams
 from ntvl.runtime.driver import Driver
 from ntvl.runtime.interfaces import InterfaceWatch, read_hosts
 from ntvl.runtime.network import choose_device_names, find_overlap, read_plan_facts
@@ -161,6 +166,12 @@ class _Program:
             tell=lambda index, kind, address: driver.tell(node.handle_carrier, index, kind, address),
             warn=lambda text: self._reporter.notice("warning", "proxy-refused", text),
         )
+        self._direct_streams = DirectStreams(
+            engine_address(listen, engine.port),
+            tell_port=lambda *news: driver.tell(node.handle_dial_port, *news),
+            tell_stream=lambda *news: driver.tell(node.handle_stream, *news),
+            tell_end=lambda carrier: driver.tell(node.handle_stream_end, carrier),
+        )
         self._turn = self._carriers_by_turn(driver, node, engine_address(listen, engine.port))
         mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
         self._service = NodeService(node, driver, engine, self._devices, mapper, self._turn)
@@ -203,6 +214,7 @@ class _Program:
             except (UsageError, OSError):  # the end has its reason already, or has no engine to tell others with
                 pass
             await self._carriers.close()
+            await self._direct_streams.close()
             if self._turn is not None:
                 await self._turn.close()
             if mapper is not None:
@@ -330,6 +342,14 @@ class _Program:
                 self._carriers.want(event.url_index, event.kind)
             case CarrierUnwanted():
                 self._carriers.unwant(event.url_index, event.kind)
+            case DialPortWanted():
+                self._direct_streams.want_port(event.number, event.servers)
+            case DialWanted():
+                self._direct_streams.dial(event.number, event.remotes)
+            case DialUnwanted():
+                self._direct_streams.unwant(event.number)
+            case StreamUnwanted():
+                self._direct_streams.close_stream(event.carrier)
             case TurnPeersWanted() if self._turn is not None:
                 self._turn.want(event.peers)
             case SupernodeReached():

@@ -17,7 +17,7 @@ from ntvl.sim.segment import Attachment, Segment
 from ntvl.sim.timeline import Timeline
 from ntvl.wire.address import Address
 
-__all__ = ["EPOCH_S", "Captured", "Host", "Program"]
+__all__ = ["EPOCH_S", "Captured", "Host", "Program", "Segments"]
 
 EPOCH_S: Final = 1_790_000_000.0
 """Wall-clock time at the simulator's second 0: some day in 2026."""
@@ -25,6 +25,13 @@ EPOCH_S: Final = 1_790_000_000.0
 
 _ROUNDING_S: Final = 1e-7
 """More than two sums of such floats can be off by: a wake-up must not come a hair too early, for ever."""
+
+
+class Segments(Protocol):
+    """Is what takes TCP segments on a host."""
+
+    def handle_segment(self, packet: Packet) -> None:
+        """Takes one."""
 
 
 class Captured(NamedTuple):
@@ -84,6 +91,7 @@ class Host:
         """Datagrams for nobody: "no-route", "no-socket", "asleep", "partition"."""
         self.streams: dict[Address, Callable[[bytes], None]] = {}
         """What takes datagrams for the loopback address of each carrier here."""
+        self.tcp: Segments | None = None
         self.on_stop: list[Callable[[], object]] = []
         """Called once when the program ends, by whoever ends it."""
         self._timeline = timeline
@@ -160,8 +168,19 @@ class Host:
         interface.send(packet)
         return True
 
+    def send_segment(self, data: bytes, destination: Address, port: int) -> None:
+        """Sends one TCP segment from a port, if an interface leads there."""
+        interface = self._route(destination)
+        source = interface.address(destination.is_ipv6) if interface is not None else None
+        if interface is not None and source is not None and not self.asleep:
+            interface.send(Packet(Address(source, port), destination, data, self, is_tcp=True))
+
     def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
         """Hands a datagram to the program, unless the host sleeps, is cut off from its sender or has no such socket."""
+        if packet.is_tcp:
+            if self.tcp is not None and not self.asleep and self._admits(packet.sender, self):
+                self.tcp.handle_segment(packet)
+            return
         socket = next((s for s, port in self.ports.items() if port == packet.destination.port), None)
         if self.asleep:
             self._count("asleep")

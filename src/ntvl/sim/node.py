@@ -10,17 +10,22 @@ from ntvl.proto.events import (
     AddressAssigned,
     CarrierUnwanted,
     CarrierWanted,
+    DialPortWanted,
+    DialUnwanted,
+    DialWanted,
     Failed,
     KeyLearned,
     Notice,
     PathChanged,
     PeerGone,
     PeerSeen,
+    StreamUnwanted,
     SupernodeReached,
     SupernodeState,
 )
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
+from ntvl.sim.direct_stream import SimDirectStreams
 from ntvl.sim.host import Host
 from ntvl.sim.mapper import SimMapper
 from ntvl.sim.router import Router
@@ -95,7 +100,15 @@ class SimNode:
             timeline,
             Random(f"{host.name}/streams"),
             find=find,
-            tell=lambda *news: None if self.runner is None else self.runner.call(self.machine.handle_carrier, *news),
+            tell=lambda *news: self._tell(lambda: self.machine.handle_carrier, *news),
+        )
+        self._direct_streams = SimDirectStreams(
+            host,
+            timeline,
+            Random(f"{host.name}/tcp"),
+            tell_port=lambda *news: self._tell(lambda: self.machine.handle_dial_port, *news),
+            tell_stream=lambda *news: self._tell(lambda: self.machine.handle_stream, *news),
+            tell_end=lambda *news: self._tell(lambda: self.machine.handle_stream_end, *news),
         )
         self.start()
 
@@ -161,6 +174,7 @@ class SimNode:
     def stop(self) -> None:
         """Kills it: nobody hears of it."""
         self._carriers.close()
+        self._direct_streams.close()
         if self.runner is not None:
             self.runner.stop()
         self.runner = None
@@ -260,6 +274,11 @@ class SimNode:
                 on_change=self._tell_mapping,
             )
 
+    def _tell(self, handler: Callable[[], Callable[..., None]], *news: Any) -> None:
+        """Tells the machine, if it runs."""
+        if self.runner is not None and not self.runner.stopped:
+            self.runner.call(handler(), *news)
+
     def _tell_mapping(self, mapping: Address | None) -> None:
         if self.runner is not None and not self.runner.stopped:
             self.runner.call(self.machine.handle_mappings, () if mapping is None else (mapping,))
@@ -273,6 +292,14 @@ class SimNode:
             self._carriers.want(event.url_index, event.kind, self.supernodes[event.url_index])
         elif isinstance(event, CarrierUnwanted):
             self._carriers.unwant(event.url_index, event.kind)
+        elif isinstance(event, DialPortWanted):
+            self._direct_streams.want_port(event.number, event.servers)
+        elif isinstance(event, DialWanted):
+            self._direct_streams.dial(event.number, event.remotes)
+        elif isinstance(event, DialUnwanted):
+            self._direct_streams.unwant(event.number)
+        elif isinstance(event, StreamUnwanted):
+            self._direct_streams.close_stream(event.carrier)
         elif isinstance(event, PeerGone):
             self.known[event.community].discard(event.peer)
         elif isinstance(event, AddressAssigned):

@@ -8,8 +8,9 @@ outside.
 from collections.abc import Collection
 from dataclasses import replace
 from random import Random
+from typing import Final
 
-from ntvl.nat import NatBehaviour, Passage
+from ntvl.nat import Filtering, NatBehaviour, Passage
 from ntvl.sim.gateway import MappingService
 from ntvl.sim.nat import Nat
 from ntvl.sim.packet import Line, Packet
@@ -20,12 +21,16 @@ from ntvl.wire.pcp import PCP_PORT
 
 __all__ = ["Router"]
 
+_TCP_LIFETIME_S: Final = 7440.0
+"""As RFC 5382 section 5 asks of NATs."""
+_HTTPS_PORT: Final = 443
+
 
 class Router:
     """Joins `inside` to `outside`.
 
     Args:
-        behaviour: what it does to UDP.
+        behaviour: what it does to UDP, and to TCP, but that TCP is always filtered by address and port.
         timeline: tells the time of each datagram.
         random: draws ports.
         protocols: what it takes requests for port mappings by: "pcp", "natpmp".
@@ -56,6 +61,9 @@ class Router:
         outside.assign(self._out, outside.next_addresses(ipv6=inside.ipv6 is not None))
         self._ipv4 = Nat(behaviour, self._out.address(False) or "", random)
         self._ipv6 = Nat(replace(behaviour, translates=False), "", random)
+        of_tcp = replace(behaviour, filtering=Filtering.ADDRESS_AND_PORT_DEPENDENT, lifetime_s=_TCP_LIFETIME_S)
+        self._tcp_ipv4 = Nat(of_tcp, self._ipv4.address, random)
+        self._tcp_ipv6 = Nat(replace(of_tcp, translates=False), "", random)
         self.service: MappingService | None = None
         """What answers requests for port mappings at `inside_address`; None where nothing does."""
         if protocols:
@@ -123,20 +131,29 @@ class Router:
         if self.service is not None:
             self.service.reboot(self._timeline.now)
         self._ipv6.reboot()
+        self._tcp_ipv4.reboot(address)
+        self._tcp_ipv6.reboot()
 
     def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
         """Translates, filters and passes on a datagram."""
         now = self._timeline.now
-        nat = self._ipv6 if packet.destination.is_ipv6 else self._ipv4
+        if packet.is_tcp:
+            nat = self._tcp_ipv6 if packet.destination.is_ipv6 else self._tcp_ipv4
+        else:
+            nat = self._ipv6 if packet.destination.is_ipv6 else self._ipv4
         if attachment is self._out:
             target = nat.inbound(packet.source, packet.destination, now)
             if target is not None:
                 self._in.send(packet._replace(destination=target))
             return
-        if self.behaviour.passes is not Passage.ALL:
+        if not self._lets_out(packet):
             self._count("blocked")
             return
-        if self.service is not None and packet.destination == Address(self.inside_address or "", PCP_PORT):
+        if (
+            self.service is not None
+            and not packet.is_tcp
+            and packet.destination == Address(self.inside_address or "", PCP_PORT)
+        ):
             answer = self.service.handle_request(packet.data, packet.source, now)
             if answer is not None:
                 self._in.send(Packet(packet.destination, packet.source, answer, self))
@@ -160,6 +177,14 @@ class Router:
             self._count("hairpin")
             return
         self._in.send(packet._replace(destination=target))
+
+    def _lets_out(self, packet: Packet) -> bool:
+        passes = self.behaviour.passes
+        if not packet.is_tcp:
+            return passes is Passage.ALL
+        return passes in (Passage.ALL, Passage.NO_UDP) or (
+            passes is Passage.TCP_443 and packet.destination.port == _HTTPS_PORT
+        )
 
     def _count(self, reason: str) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1

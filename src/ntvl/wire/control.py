@@ -25,6 +25,7 @@ __all__ = [
     "Bye",
     "Candidate",
     "Confirm",
+    "Dial",
     "Fire",
     "Found",
     "Keepalive",
@@ -261,6 +262,7 @@ class _Candidates(_Message, frozen=True):
     candidates: Annotated[tuple[Candidate, ...], Meta(max_length=24)] = ()
     nat: Nat = UNKNOWN_NAT
     guesses: bool = True
+    udp: bool = True
 
 
 class Offer(_Candidates, frozen=True, tag=21):
@@ -287,6 +289,13 @@ class Aim(_Message, frozen=True, tag=30):
     port: Port
     step: Annotated[int, Meta(ge=-65535, le=65535)]
     count: Annotated[int, Meta(ge=1, le=AIM_PORTS_MAX)]
+
+
+class Dial(_Message, frozen=True, tag=31):
+    """Tells from where the sender opens TCP connections, and where it takes them, in an attempt."""
+
+    attempt: U32
+    candidates: Annotated[tuple[Candidate, ...], Meta(max_length=24)] = ()
 
 
 class Probe(_Message, frozen=True, tag=24):
@@ -376,6 +385,7 @@ Message = (
     | Answer
     | Fire
     | Aim
+    | Dial
     | Probe
     | ProbeReply
     | Bye
@@ -389,7 +399,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Message)
 _TAG_DECODER: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on hostile bytes: text that is not UTF-8 comes out as itself."""
-_KNOWN_TAGS: Final = frozenset((*range(1, 14), *range(20, 29), 30, 40))
+_KNOWN_TAGS: Final = frozenset((*range(1, 14), *range(20, 29), 30, 31, 40))
 
 
 def build_message(message: Message) -> bytes:
