@@ -21,7 +21,19 @@ from ntvl.identity.community import check_community_name
 from ntvl.identity.turn_uri import TurnUri, parse_turn_uri
 from ntvl.identity.url import SupernodeUrl, parse_supernode_url
 
-__all__ = ["DEFAULT_SOCKET", "DEFAULT_STATE", "SUPERNODE_SOCKET", "CommunityConfig", "Config", "Flags", "load_config"]
+__all__ = [
+    "DEFAULT_MTU",
+    "DEFAULT_SOCKET",
+    "DEFAULT_STATE",
+    "DEFAULT_SUBNET",
+    "MTU_MAX",
+    "MTU_MIN",
+    "SUPERNODE_SOCKET",
+    "CommunityConfig",
+    "Config",
+    "Flags",
+    "load_config",
+]
 
 DEFAULT_STATE: Final = Path("/var/lib/ntvl")
 DEFAULT_SOCKET: Final = Path("/run/ntvl/ntvl.sock")
@@ -38,6 +50,8 @@ COMMUNITIES_MAX: Final = 16
 SUPERNODES_MAX: Final = 8
 PUNCH: Final = ("all", "known", "off")
 """What `--punch` may be, the default first."""
+_THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
+"""RFC 1122 section 3.2.1.3: never a destination."""
 _DEVICE: Final = re.compile(r"[^\s/:%]{1,15}", re.ASCII)
 """What Linux takes for an interface (IFNAMSIZ), without "%", which it would fill in."""
 
@@ -96,9 +110,9 @@ class Flags(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None = None
     subnet: str | None = None
     device: str | None = None
-    mtu: int | None = None
+    mtu: int | str | None = None
     name: str | None = None
-    port: int | None = None
+    port: int | str | None = None
     punch: str | None = None
     state: Path | None = None
     socket: Path | None = None
@@ -140,7 +154,7 @@ class _File(msgspec.Struct, frozen=True):
 
 _KINDS: Final = {
     "int": "a whole number",
-    "float": "a number",
+    "float": "a number with a point",
     "str": "text in quotes",
     "bool": "true or false",
     "array": "a list in brackets",
@@ -301,8 +315,24 @@ def _check_port(port: int | str | None) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= 65535:
-        raise UsageError(f"{port} is not a UDP port: use 1 to 65535, or 0 for any free one.")
+        raise UsageError(f"{_shown(port)} is not a UDP port: use 1 to 65535, or 0 for any free one.")
     return number
+
+
+def _check_mtu(size: int | str) -> int:
+    try:
+        number = int(size)
+    except ValueError:
+        number = 0
+    if not MTU_MIN <= number <= MTU_MAX:
+        raise UsageError(f"{_shown(size)} is not an MTU: use {MTU_MIN} to {MTU_MAX} bytes.")
+    return number
+
+
+def _shown(value: int | str | None) -> str:
+    """Returns a wrong value for a sentence: a number as it is, anything else in quotes."""
+    text = str(value)[:40]
+    return text if text.removeprefix("-").isdecimal() else repr(text)
 
 
 def _check_punch(word: str | None) -> str:
@@ -327,19 +357,20 @@ def _check_supernodes(texts: Sequence[str]) -> tuple[SupernodeUrl, ...]:
     seen: set[tuple[str, int]] = set()
     for url in urls:
         if (url.host, url.port) in seen:
-            raise UsageError(f"The supernode {url.host}:{url.port} is named twice with different keys; keep one.")
+            raise UsageError(f"The supernode {url.endpoint} is named twice with different keys; keep one.")
         seen.add((url.host, url.port))
     return urls
 
 
-def _check_communities(file: _File, mtu: int | None, base: Path) -> tuple[CommunityConfig, ...]:
+def _check_communities(file: _File, mtu: int | str | None, base: Path) -> tuple[CommunityConfig, ...]:
     if not file.community:
         raise UsageError("The configuration names no community; add a [[community]] with a name.")
     if len(file.community) > COMMUNITIES_MAX:
         raise UsageError(f"{len(file.community)} communities are too many: join at most {COMMUNITIES_MAX}.")
     configs: list[CommunityConfig] = []
     for section in file.community:
-        config = _check_community(section, mtu or section.mtu or file.node.mtu or DEFAULT_MTU, base)
+        sizes = (size for size in (mtu, section.mtu, file.node.mtu, DEFAULT_MTU) if size is not None)
+        config = _check_community(section, _check_mtu(next(sizes)), base)
         for other in configs:
             _check_apart(config, other)
         configs.append(config)
@@ -352,8 +383,6 @@ def _check_community(section: _CommunitySection, mtu: int, base: Path) -> Commun
         raise UsageError(
             f"{section.device[:40]!r} cannot name a device: use 1 to 15 characters other than '/', ':' and '%'."
         )
-    if not MTU_MIN <= mtu <= MTU_MAX:
-        raise UsageError(f"An MTU of {mtu} is out of bounds: use {MTU_MIN} to {MTU_MAX} bytes.")
     lease, address, subnet = _check_address(section.address, section.subnet)
     return CommunityConfig(
         name=section.name,
@@ -394,7 +423,8 @@ def _parse_subnet(text: str) -> ipaddress.IPv4Network:
         network = ipaddress.IPv4Network(text, strict=False)
     except ValueError as error:
         raise UsageError(f"{text!r} is not a subnet: write it like {DEFAULT_SUBNET}.") from error
-    if not 8 <= network.prefixlen <= 30 or network.is_multicast or network.is_loopback or network.is_link_local:
+    special = network.is_multicast or network.is_loopback or network.is_link_local or network.overlaps(_THIS_NETWORK)
+    if special or not 8 <= network.prefixlen <= 30:
         raise UsageError(
             f"{network} cannot be a community's subnet: use a private one, /8 to /30, like {DEFAULT_SUBNET}."
         )

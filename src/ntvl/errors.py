@@ -1,7 +1,8 @@
 """The error tree: an error says whose fault it is.
 
 NtvlError
-├── UsageError   our caller's: bad argument, missing privilege, port in use; travels up to the person, exit status 1
+├── UsageError   our caller's: missing privilege, port in use, wrong secret; travels up to the person, exit status 1
+│   └── ArgumentError   what was asked for is wrong in itself: a flag, a configuration; exit status 2
 └── PeerError    somebody else's: hostile, broken or unlucky input; becomes a counter by `reason`, and the node lives on
 
 A reason is a short kebab-case word out of `REASONS`, equal in log, counter, status and test.
@@ -9,7 +10,7 @@ A reason is a short kebab-case word out of `REASONS`, equal in log, counter, sta
 
 from typing import Final
 
-__all__ = ["REASONS", "NtvlError", "PeerError", "UsageError"]
+__all__ = ["REASONS", "ArgumentError", "NtvlError", "PeerError", "UsageError"]
 
 REASONS: Final[dict[str, str]] = {
     # bytes that are not what they claim to be
@@ -79,6 +80,12 @@ class NtvlError(Exception):
 
 class UsageError(NtvlError):
     """Says in one sentence what our caller did wrong, why it is wrong and what to do."""
+
+
+class ArgumentError(UsageError):
+    """Says what is wrong with a value on the command line, in its environment or in a configuration: nothing was begun,
+    and to ask for the same again is in vain.
+    """
 
 
 class PeerError(NtvlError):

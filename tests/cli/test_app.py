@@ -30,7 +30,7 @@ def test_help_names_every_verb_and_loads_none() -> None:
     for verb, line in VERBS.items():
         assert verb in done.stdout
         assert line in done.stdout
-    assert "loaded: ['ntvl.errors', 'ntvl.cli'] []" in done.stdout
+    assert "loaded: ['ntvl.cli.help', 'ntvl.errors', 'ntvl.cli'] []" in done.stdout
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -92,14 +92,18 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_flag_exits_with_2_and_names_it() -> None:
     done = run("status", "--sockets", "x")
     assert done.returncode == 2
-    assert "--sockets" in done.stderr
+    assert done.stderr.startswith("ntvl: No such option: --sockets")
+    assert done.stderr.endswith("ntvl status --help`.\n")
+    assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("flag", ["--supernode", "--community", "--address", "--subnet", "--device"])
+@pytest.mark.parametrize(
+    "flag", ["--supernode", "--community", "--address", "--subnet", "--device", "--name", "--config"]
+)
 def test_an_empty_shell_variable_does_not_swallow_the_next_flag(flag: str) -> None:
     done = run("node", flag, "--mtu", "1400")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == f"ntvl: {flag} is followed by --mtu instead of a value; is a shell variable empty?\n"
 
 
@@ -107,3 +111,53 @@ def test_an_unknown_verb_exits_with_2() -> None:
     done = run("stauts")
     assert done.returncode == 2
     assert "status" in done.stderr, "the nearest verb is offered"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["ping"], "Missing argument 'PEER'. See `"),
+        (["node", "--mtu"], "Option '--mtu' requires an argument. See `ntvl node --help`."),
+        (["status", "x"], "Got unexpected extra argument (x). See `"),
+        (["node", "--mtu", "abc"], "Name a community to join"),
+        (
+            ["node", "--community", "a", "--supernode", "b", "--mtu", "abc"],
+            "'abc' is not an MTU: use 1280 to 9000 bytes.",
+        ),
+        (
+            ["node", "--community", "a", "--supernode", "b", "--port", "x"],
+            "'x' is not a UDP port: use 1 to 65535, or 0",
+        ),
+        (["node", "--community", "a", "--supernode", "b", "--subnet", "x"], "'x' is not a subnet"),
+        (["node", "--community", "a", "--supernode", "fe80::1"], "'fe80::1' is a link-local address"),
+        (["node", "--config", "/nowhere"], "Cannot read the configuration /nowhere: no such file or directory."),
+        (["node", "--community", "a", "--supernode", "b", "10.0.0.1"], "Unexpected '10.0.0.1'; an address follows"),
+        (["supernode", "--listen", "x:y"], "'x:y' has no port"),
+        (["supernode", "--wss", "x"], "--wss: 'x' "),
+        (["supernode", "--certificate", "c.pem"], "--certificate is not enough by itself: add --certificate-key FILE"),
+        (["ping", "x", "--count", "abc"], "--count takes a whole number from 0 to 1000000, not 'abc'."),
+        (["ping", "x", "--interval", "nan"], "--interval takes a number from 0.02 to 3600, not 'nan'."),
+        (["netcheck"], "Name a server to ask"),
+        (["netcheck", "--stun", "http://x"], "'http://x' names no STUN server"),
+        (["lab", "matrix", "--sim", "--slack", "0.5"], "--slack takes a number from 1 to 100, not '0.5'."),
+        (["lab", "matrix", "--kinds", "cone"], "There is no kind 'cone'"),
+        (["lab", "up", "/nowhere.toml"], "Cannot read the topology /nowhere.toml"),
+        (["demo", "--keep", "--remove"], "--keep and --remove exclude each other: run `ntvl demo --remove` first"),
+    ],
+)
+def test_what_is_asked_for_in_vain_is_one_sentence_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    monkeypatch.delenv("NTVL_SUPERNODE", raising=False)
+    assert call_main(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"ntvl: {sentence}")
+    assert captured.err.count("\n") == 1
+
+
+def test_without_a_command_there_is_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_main(monkeypatch) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Usage: ")
+    assert captured.err == ""

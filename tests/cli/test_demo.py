@@ -75,10 +75,12 @@ def test_quiet_shows_failures_only() -> None:
 
 def test_the_table_fits_eighty_columns() -> None:
     output = io.StringIO()
-    Console(file=output, width=80).print(build_table(PAIRS))
+    longest = PairResult("office-c", "office-d", "direct", 12_345.6, 54_321.0, 10.41, 12345.6, 999, 9)
+    Console(file=output, width=80).print(build_table((*PAIRS, longest)))
     assert max(map(len, output.getvalue().splitlines())) <= 80
     assert "…" not in output.getvalue()
-    assert len([line for line in output.getvalue().splitlines() if "home-a" in line]) == len(PAIRS)
+    assert len(output.getvalue().splitlines()) == 2 + 3, "nothing is broken in two"
+    assert "12.3 s        54.3 s" in output.getvalue()
 
 
 @pytest.mark.parametrize(

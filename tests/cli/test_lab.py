@@ -63,7 +63,13 @@ def test_a_pair_below_theory_makes_it_fail_with_a_sentence_after_the_table(slow:
     assert str(done.exception) == (
         "1 pair is below what theory allows; eim-apdf and eim-apdf are direct after 14.2 s, 2 s are allowed"
     )
-    assert "2 of 3 pairs are as good as theory allows." in done.stdout
+    assert "As good as theory allows: 2 of 3 pairs." in done.stdout
+
+
+def test_one_pair_is_said_in_the_singular(slow: None) -> None:
+    done = ask("matrix", "--sim", "--kinds", "open", "--slack", "8")
+    assert "1 pair simulated" in done.stderr
+    assert done.stdout.endswith("As good as theory allows: 1 of 1 pair.\n")
 
 
 def test_slack_lets_it_pass(slow: None, tmp_path: Path) -> None:
@@ -80,7 +86,7 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
     done = ask("matrix", "--sim", "--slack", "8")
     assert done.exit_code == 0
     assert "In the laboratory only, so not in this table: upnp." in done.stdout
-    assert "upnp" not in done.stdout.partition("pairs are as good")[0]
+    assert "upnp" not in done.stdout.partition("As good as theory")[0]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
         (["matrix", "--kinds", ","], "--kinds names none: choose from open, "),
         (["matrix", "--sim", "--kinds", "upnp"], "the simulator has no 'upnp': run it in the laboratory"),
         (["matrix", "--svg", "/nowhere/m.svg"], "cannot write /nowhere/m.svg: there is no directory /nowhere"),
-        (["up", "/nowhere.toml"], "cannot read the topology /nowhere.toml: No such file"),
+        (["up", "/nowhere.toml"], "cannot read the topology /nowhere.toml: no such file"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_built(arguments: list[str], sentence: str) -> None:
@@ -103,3 +109,11 @@ def test_an_unwritable_drawing_is_one_sentence(slow: None, tmp_path: Path) -> No
     done = ask("matrix", "--sim", "--kinds", "open", "--slack", "8", "--svg", str(tmp_path))
     assert isinstance(done.exception, UsageError)
     assert "cannot write" in str(done.exception)
+
+
+def test_a_drawing_that_cannot_be_written_costs_no_table(slow: None) -> None:
+    for more in ((), ("--json",)):
+        done = ask("matrix", "--sim", "--kinds", "open", "--slack", "8", "--svg", "/dev/full", *more)
+        assert isinstance(done.exception, UsageError)
+        assert str(done.exception).startswith("cannot write /dev/full: ")
+        assert json.loads(done.stdout)["ok"] if more else "As good as theory allows: 1 of 1 pair." in done.stdout

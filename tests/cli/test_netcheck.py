@@ -65,7 +65,8 @@ def test_all_of_a_report_is_shown_within_80_columns() -> None:
 @pytest.mark.parametrize(
     ("report", "head"),
     [
-        (NatReport(udp=False), "UDP does not work here: no server answers."),
+        (NatReport(udp=False), "it is blocked here, or none of them runs."),
+        (NatReport(udp=False, notes=("no-server",)), "No server's name resolves here, so nothing was measured."),
         (NatReport(udp=True, ipv6_address="[::1]:9"), "UDP works over IPv6."),
         (NatReport(udp=True, translated=False), "no NAT, but perhaps a firewall."),
         (
@@ -78,6 +79,13 @@ def test_all_of_a_report_is_shown_within_80_columns() -> None:
 )
 def test_the_first_line_says_the_most_important(report: NatReport, head: str) -> None:
     assert show(report).splitlines()[0].endswith(head)
+
+
+def test_where_no_name_resolves_nothing_is_said_of_udp() -> None:
+    found = Netcheck(NatReport(udp=False, notes=("no-server",)), (), {})
+    assert describe(found)["udp"] is None
+    text = show(found.report, streams={"sn.example:1971": {"proxy": "works"}})
+    assert "so UDP was not measured; the HTTP proxy reaches a supernode." in " ".join(text.split())
 
 
 def test_the_port_mapping_protocols_of_each_gateway_are_shown() -> None:

@@ -42,7 +42,8 @@ def test_each_reply_says_its_path_and_when_it_changed(answering: Answer) -> None
         "  3    2.50 ms  direct 203.0.113.5:4242  path changed",
         "  4    1.50 ms  direct 203.0.113.5:4242",
         "  5  bob has left",
-        "5 sent, 3 received (1 relay, 2 direct), 40% lost; min / avg / max 1.50 ms / 14.7 ms / 40.0 ms",
+        "5 sent, 3 received (1 relay, 2 direct), 40% lost",
+        "min / avg / max 1.50 ms / 14.7 ms / 40.0 ms",
     ]
 
 

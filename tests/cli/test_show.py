@@ -1,6 +1,6 @@
 import pytest
 
-from ntvl.cli.show import describe_path, format_bytes, format_milliseconds, format_span
+from ntvl.cli.show import describe_path, format_bytes, format_count, format_milliseconds, format_span
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,7 @@ def test_a_path_names_where_it_leads() -> None:
     key = "A" * 43
     assert describe_path({"path": "relay", "remote": None, "via": f"ntvl://{key}@hub:1971"}) == "relay hub:1971"
     assert describe_path({"path": "none", "remote": None, "via": None}) == "none"
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [format_count(n, "pair") for n in (0, 1, 2, 4096)] == ["0 pairs", "1 pair", "2 pairs", "4,096 pairs"]

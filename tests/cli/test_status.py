@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ntvl.cli import build_app
 from ntvl.cli.show import console, socket_path
-from ntvl.cli.status import build_view
+from ntvl.cli.status import _ENDLESS, build_view
 from ntvl.errors import UsageError
 
 Answer = Callable[[str, list[dict[str, Any]]], Path]
@@ -103,6 +103,12 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_addresses(width: int, mi
     assert any("203.0.113.5:4242" in line for line in lines)
 
 
+def test_a_dumb_terminal_gets_fewer_columns_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert _ENDLESS.width == 1 << 16
+
+
 @pytest.mark.parametrize("width", [80, 64])
 def test_path_technique_and_nat_are_shown_where_a_terminal_is_narrow(width: int) -> None:
     lines = shown(STATUS, width)
@@ -176,7 +182,7 @@ def test_a_supernodes_account_has_tables_of_its_own(answering: Answer) -> None:
     }
     lines = shown(account)
     assert lines[0] == f"supernode  {'K' * 43}  port 1971  up 1m 1s  ntvl 0.1.0  engine python"
-    assert lines[1] == "1 members, 2 sessions; relayed 1.00 MiB in 1,234 packets"
+    assert lines[1] == "1 member, 2 sessions; relayed 1.00 MiB in 1,234 packets"
     assert row(lines, "bob") == ["bob", "10.77.0.6", "203.0.113.5:4242", "12s", "4.00 KiB"]
     assert row(lines, "    3") == ["3", "rate", "a rate limit"]
 

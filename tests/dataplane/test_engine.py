@@ -267,7 +267,7 @@ def test_without_privilege_it_says_so_in_one_sentence() -> None:
 def test_an_interpreter_that_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     sockets = bind_udp(LOOPBACK)
-    with pytest.raises(UsageError, match=r"cannot start \(/nonexistent/python\): No such file or directory"):
+    with pytest.raises(UsageError, match=r"cannot start \(/nonexistent/python\): no such file or directory"):
         PythonEngine(sockets)
     for sock in sockets:
         sock.close()

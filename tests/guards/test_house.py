@@ -68,3 +68,12 @@ def test_no_module_is_left_half_done() -> None:
         assert "NotImplementedError" not in path.read_text(), path
         assert not re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text()), path
         parse(path)
+
+
+def test_host_and_port_are_joined_by_one_function_which_knows_of_brackets() -> None:
+    by_hand = re.compile(r"\{[^{}]*host\}:\{")
+    allowed = {"wire/address.py", "wire/connect.py"}
+    found = {
+        str(path.relative_to(SOURCE / "ntvl")) for path in SOURCE.rglob("*.py") if by_hand.search(path.read_text())
+    }
+    assert found <= allowed

@@ -55,6 +55,12 @@ def test_what_is_wrong_is_told_with_what_to_write(text: str, complaint: str) -> 
     assert len(str(failure.value)) < 300
 
 
+@pytest.mark.parametrize("text", ["turn:[fe80::1]", "turn:169.254.7.7:3478"])
+def test_a_server_is_not_at_a_link_local_address(text: str) -> None:
+    with pytest.raises(UsageError, match="is a link-local address"):
+        parse_turn_uri(text)
+
+
 @given(st.text(max_size=80) | st.from_regex(r"turns?:[^\n]{0,40}", fullmatch=True))
 def test_any_text_is_a_server_or_a_sentence(text: str) -> None:
     try:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ntvl.errors import UsageError
 from ntvl.identity.keys import format_key
-from ntvl.identity.url import PORT_DEFAULT, SupernodeUrl, parse_supernode_url
+from ntvl.identity.url import PORT_DEFAULT, SupernodeUrl, check_server_host, parse_supernode_url
 
 KEY = bytes(range(32))
 TEXT = format_key(KEY)
@@ -52,7 +52,16 @@ def test_every_form_that_people_write(text: str, host: str, port: int, key: byte
         ("[2001:db8::1]1971", "brackets"),
         ("[sn.example.org]:1971", "brackets"),
         ("2001:db8::zz", "not an IPv6 address"),
-        ("fe80::1%eth0", "zone"),
+        ("2001:db8::1%eth0", "zone"),
+        ("fe80::1", "'fe80::1' is a link-local address"),
+        ("[fe80::1]:1971", "link-local"),
+        ("[fe80::1%eth0]:1971", "'fe80::1%eth0' is a link-local address"),
+        ("169.254.7.7:1971", "link-local"),
+        ("::ffff:169.254.7.7", "link-local"),
+        ("0.0.0.0:1971", "not the address of one computer"),
+        ("[::]:1971", "not the address of one computer"),
+        ("224.0.0.1", "not the address of one computer"),
+        ("255.255.255.255", "not the address of one computer"),
         ("203.0.113.256", "not an IPv4 address"),
         ("203.0.113", "not an IPv4 address"),
         ("-sn.example.org", "host name"),
@@ -72,8 +81,28 @@ def test_a_mistake_is_told_in_one_sentence(text: str, word: str) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        (SupernodeUrl("2001:db8::1", 1971, KEY, 8443), "[2001:db8::1]:1971"),
+        (SupernodeUrl("203.0.113.5", 5, None), "203.0.113.5:5"),
+        (SupernodeUrl("sn.example.org", 1971, None), "sn.example.org:1971"),
+    ],
+)
+def test_sentences_call_a_supernode_by_its_endpoint(url: SupernodeUrl, endpoint: str) -> None:
+    assert url.endpoint == endpoint
+
+
+def is_one_computer(host: str) -> bool:
+    try:
+        check_server_host(host)
+    except UsageError:
+        return False
+    return True
+
+
 hosts = st.one_of(
-    st.ip_addresses().map(str),
+    st.ip_addresses().map(str).filter(is_one_computer),
     st.from_regex(r"[a-z][a-z0-9]{0,9}(\.[a-z][a-z0-9]{0,9}){0,3}", fullmatch=True),
 )
 

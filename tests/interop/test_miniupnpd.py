@@ -1,5 +1,6 @@
 """Port mapping at a router that nobody here wrote: miniupnpd, on a kernel NAT."""
 
+import re
 import signal
 import socket
 import sys
@@ -102,8 +103,9 @@ def test_a_router_that_speaks_all_three_makes_one_mapping() -> None:
             said = program.wait_event(lambda fields: "closed" in fields, 20.0, "end by itself").fields
             kept = [event.fields for event in program.events if event.fields.get("mapping")][-1]
             assert said["closed"]
-        assert "PCP at 192.168.1.1: mapped to" in kept["says"]
-        assert kept["says"].count("not needed beside PCP") == 2, kept["says"]
+        # PCP wins if it answers before NAT-PMP is tried, after 0.25 s; a busy machine may take longer.
+        (winner,) = re.findall(r"(PCP|NAT-PMP) at 192\.168\.1\.1: mapped to", kept["says"])
+        assert kept["says"].count(f"not needed beside {winner}") == 2, kept["says"]
 
 
 def test_a_mapping_behind_another_nat_is_not_offered() -> None:

@@ -113,7 +113,7 @@ def test_any_text_is_a_topology_or_refused(text: str) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"cannot read the topology .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read the topology .*: no such file"):
         read_blueprint(tmp_path / "none.toml")
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")

@@ -199,6 +199,7 @@ def test_people_read_through_which_proxy_and_what_was_tried_in_vain() -> None:
     assert bench.carriage.over == "wss through proxy proxy:3128"
     text = bench.carriage.silence(SupernodeUrl("sn", 1971, None, 8443)).text
     assert "(UDP 1971, TCP 1971, TLS 8443, the HTTP proxy proxy:3128)" in text
+    assert "supernode [2001:db8::1]:5 does" in bench.carriage.silence(SupernodeUrl("2001:db8::1", 5, None)).text
 
 
 def test_closing_gives_up_every_carrier(bench: Bench) -> None:

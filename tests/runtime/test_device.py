@@ -79,3 +79,30 @@ def test_a_device_that_somebody_removed_is_a_failure_in_words() -> None:
             await rig.running
 
     in_namespace(scenario)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "is_public"),
+    [
+        ("10.77.0.0/16", False),
+        ("172.16.0.0/12", False),
+        ("192.168.0.0/24", False),
+        ("100.64.0.0/10", False),
+        ("198.51.100.0/24", False),
+        ("8.8.8.0/24", True),
+        ("172.0.0.0/8", True),
+        ("100.0.0.0/8", True),
+    ],
+)
+def test_a_subnet_out_of_the_internets_addresses_is_warned_of_once(subnet: str, is_public: bool) -> None:
+    async def scenario() -> list[str]:
+        stream = io.StringIO()
+        config = CommunityConfig("home", None, "auto", "", subnet, "t0", 1300)
+        running = asyncio.create_task(Device(config, Reporter(as_json=True, stream=stream)).run())
+        await asyncio.sleep(0)
+        running.cancel()
+        return stream.getvalue().splitlines()
+
+    told = [json.loads(line) for line in asyncio.run(scenario())]
+    assert [event["code"] for event in told] == ["public-subnet"] * is_public
+    assert all(subnet in event["text"] and "such addresses are out of reach" in event["text"] for event in told)

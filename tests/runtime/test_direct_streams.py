@@ -172,3 +172,49 @@ def test_a_dialling_that_nobody_ends_ends_by_itself(monkeypatch: pytest.MonkeyPa
             sock.connect(here)
 
     play(scenario)
+
+
+def test_the_end_waits_for_nobody_and_forgets_no_connection() -> None:
+    async def scenario(bench: Bench, left: Side, right: Side) -> None:
+        here = await left.port()
+        left.streams.dial(1, [Address("127.0.0.1", 1)])
+        reader, writer = await asyncio.open_connection(*here)
+        assert await asyncio.wait_for(reader.readline(), 5) == b"ntvl-stream/1\n"  # and it waits for ours
+        began = asyncio.get_running_loop().time()
+        await left.streams.close()
+        assert asyncio.get_running_loop().time() - began < direct_streams.GREET_S / 2
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("passes", range(6))
+def test_an_end_at_any_moment_of_an_opening_connection_closes_it(passes: int) -> None:
+    async def scenario(bench: Bench, left: Side, right: Side) -> None:
+        here = await left.port()
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.connect_ex(here)
+            left.streams.dial(1, [Address("127.0.0.1", 1)])
+            for _ in range(passes):
+                await asyncio.sleep(0)
+            await left.streams.close()
+
+    play(scenario)
+
+
+def test_a_server_that_greets_as_a_node_tells_nothing_and_the_next_is_asked() -> None:
+    async def scenario(bench: Bench, left: Side, right: Side) -> None:
+        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"ntvl-stream/1\n")
+            await reader.read()
+            writer.close()
+
+        node = await asyncio.start_server(greet, "127.0.0.1", 0)
+        left.streams.want_port(1, [Address(*node.sockets[0].getsockname()), Address("127.0.0.1", bench.tcp)])
+        _, _, port, observed = await left.next()
+        assert observed == Address("127.0.0.1", port)
+        node.close()
+
+    play(scenario)

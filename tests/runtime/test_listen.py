@@ -44,6 +44,8 @@ def test_what_a_person_writes_becomes_endpoints(texts: tuple[str, ...], addresse
         "[::]x",
         "224.0.0.1:1",
         "fe80::1%eth0",
+        "[fe80::1]:1",
+        "169.254.7.7",
         "[fe80::1%eth0]:1",
         "x" * 500,
         "1.2.3.4:1:2",

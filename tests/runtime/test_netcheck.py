@@ -45,6 +45,12 @@ def test_what_is_no_stun_server_is_refused_in_a_sentence(text: str) -> None:
         parse_servers((), [text])
 
 
+@pytest.mark.parametrize("text", ["fe80::1", "[fe80::1]:3478", "fe80::1%eth0", "169.254.7.7", "stun:169.254.7.7:1"])
+def test_a_stun_server_is_not_at_a_link_local_address(text: str) -> None:
+    with pytest.raises(UsageError, match="is a link-local address"):
+        parse_servers((), [text])
+
+
 def test_a_server_that_is_named_twice_is_asked_once() -> None:
     servers = parse_servers(["192.0.2.1", "192.0.2.1:1971"], ["192.0.2.1:1971", "192.0.2.1"])
     assert [server.name for server in servers] == ["192.0.2.1:1971", "192.0.2.1:3478"]
@@ -86,9 +92,22 @@ def test_a_resolver_that_hangs_or_fails_is_told_and_does_not_keep_the_others(mon
     assert [server.address.host for server in found.report.servers] == ["127.0.0.1"]
 
 
+def test_where_no_name_resolves_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "read_protocols", no_gateways)
+
+    def lookup(host: str, port: int) -> list[Address]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    found = run_netcheck(parse_servers(["sn.example"], []), {}, lookup=lookup)
+    assert (found.report.udp, found.report.notes, found.report.servers) == (False, ("no-server",), ())
+    assert found.streams == {
+        "sn.example:1971": {"tcp": "the name does not resolve", "wss": "the name does not resolve"}
+    }
+
+
 def test_without_a_server_to_ask_it_says_what_to_write() -> None:
     done = ntvl("netcheck")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "ntvl: Name a server to ask with --supernode URL or --stun HOST:PORT, better two.\n"
 
 

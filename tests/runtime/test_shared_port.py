@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+from tests.runtime.namespace import in_namespace, ip
 
 from ntvl.runtime.shared_port import SharedPort
 from ntvl.wire.address import Address
@@ -90,3 +91,20 @@ def test_an_address_that_leads_nowhere_is_an_error_at_once() -> None:
         port.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("ip")
+def test_an_address_that_a_box_calls_unreachable_is_tried_again_until_it_opens() -> None:
+    async def scenario() -> None:
+        ip("route add unreachable 192.0.2.1")
+        left, right = SharedPort(), SharedPort()
+        connecting = asyncio.create_task(left.connect(at(right, "192.0.2.1")))
+        await asyncio.sleep(0.05)
+        assert not connecting.done()
+        ip("address add 192.0.2.1/32 dev lo")
+        (await asyncio.wait_for(connecting, 5)).close()
+        left.close()
+        right.close()
+
+    in_namespace(scenario)

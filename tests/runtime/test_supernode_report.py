@@ -57,7 +57,7 @@ def test_each_event_is_a_time_and_a_sentence() -> None:
         "home: ann (AAECAwQF) went silent",
         "home: bo?b (AAECAwQF) at 198.51.100.9:1 refused: another key (community-key)",
         "AAECAwQF at 198.51.100.9:1 refused: too short (short)",
-        "error: the disk is full.",
+        "error: The disk is full.",
     ]
 
 

@@ -17,7 +17,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from ntvl.errors import NtvlError
+from ntvl.errors import ArgumentError, NtvlError
 from ntvl.lab.demonstration import Demonstration, build_topology
 from ntvl.lab.outcome import Outcome, PairResult, StepError
 from ntvl.lab.picture import draw_sites
@@ -46,6 +46,8 @@ def demo(
     Builds a small Internet out of network namespaces: a public supernode, a home behind one router, a home behind two,
     and two offices whose routers pick ports at random. Nothing outside these namespaces changes.
     """
+    if keep and remove:
+        raise ArgumentError("--keep and --remove exclude each other: run `ntvl demo --remove` first, then --keep.")
     screen = Screen(quiet=as_json)
     if remove:
         check_rights(TITLE)
@@ -147,7 +149,7 @@ class Screen:
 
 def build_table(pairs: tuple[PairResult, ...]) -> Table:
     """Returns the table of what was measured; it fits a terminal of 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("from")
     table.add_column("to")
     table.add_column("path")
@@ -158,13 +160,19 @@ def build_table(pairs: tuple[PairResult, ...]) -> Table:
             pair.source,
             pair.target,
             Text(pair.path, style=_PATH_STYLES.get(pair.path, "red")),
-            f"{pair.first_reply_ms:.0f} ms",
-            "-" if pair.direct_after_ms is None else f"{pair.direct_after_ms:.0f} ms",
+            _span(pair.first_reply_ms),
+            _span(pair.direct_after_ms),
             f"{pair.rtt_ms:.2f} ms",
             f"{pair.mbps:,.0f}",
             f"{pair.lost}/{pair.pings}",
         )
     return table
+
+
+def _span(time_ms: float | None) -> str:
+    if time_ms is None:
+        return "-"
+    return f"{time_ms:.0f} ms" if time_ms < 10_000 else f"{time_ms / 1000:.1f} s"
 
 
 def describe_proof(proof: Proof) -> Text:

@@ -18,7 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ntvl.cli.argument import parse_number, refusing
 from ntvl.cli.demo import Screen
+from ntvl.cli.help import HelpfulCommand, HelpfulGroup
+from ntvl.cli.show import format_count
 from ntvl.errors import UsageError
 from ntvl.kind import SITE_KINDS, Kind, parse_kinds, plan_pairs
 from ntvl.lab.blueprint import Blueprint, read_blueprint
@@ -39,17 +42,19 @@ TITLE: Final = "ntvl lab"
 _MATRIX: Final = "ntvl lab matrix"
 _SLACK: Final = 2.0
 """How much longer a pair may take in the laboratory than theory says: all of it shares this machine's few CPUs."""
+_SLACK_MAX: Final = 100.0
 _WIDTH: Final = 80
 _STYLES: Final = {"direct": "green", "relay": "yellow", "none": "red"}
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 lab = typer.Typer(
+    cls=HelpfulGroup,
     help="Networks with NATs on this one machine: every pair of kinds tried out, or a topology of your own.",
     no_args_is_help=True,
 )
 
 
-@lab.command()
+@lab.command(cls=HelpfulCommand)
 def matrix(
     kinds: Annotated[
         str | None,
@@ -65,11 +70,11 @@ def matrix(
         Path | None, typer.Option(metavar="FILE", readable=False, help="Draw the matrix into this file, as SVG.")
     ] = None,
     slack: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             metavar="FACTOR",
-            min=1.0,
-            help=f"How many times longer than theory says a pair may take. \\[default: {_SLACK:g}, with --sim 1]",
+            help=f"How many times longer than theory says a pair may take, 1 to {_SLACK_MAX:g}. "
+            f"[default: {_SLACK:g}, with --sim 1]",
             show_default=False,
         ),
     ] = None,
@@ -78,27 +83,17 @@ def matrix(
 
     A pair that gets less, or later, makes the exit status 1.
     """
-    chosen = (
-        parse_kinds(word.strip() for word in kinds.split(",") if word.strip())
-        if kinds is not None
-        else list(SITE_KINDS.values())
-    )
-    if not chosen:
-        raise UsageError(f"--kinds names none: choose from {', '.join(SITE_KINDS)}")
-    if svg is not None and svg.is_dir():
-        raise UsageError(f"cannot write {svg}: it is a directory; name a file in it")
-    if svg is not None and not svg.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {svg}: there is no directory {svg.parent}; make it first")
-    factor = slack if slack is not None else 1.0 if sim else _SLACK
+    with refusing():
+        chosen, left_out = _choose(kinds, simulated=sim)
+        _check_drawing(svg)
+    factor = 1.0 if sim else _SLACK
+    if slack is not None:
+        factor = parse_number("--slack", slack, 1, _SLACK_MAX)
     screen = Screen(console=Console(stderr=True, highlight=False))
     began = time.monotonic()
-    left_out: list[Kind] = []
     if sim:
-        left_out = [kind for kind in chosen if not kind.simulated]
-        if left_out and kinds is not None:
-            raise UsageError(f"the simulator has no {left_out[0].name!r}: run it in the laboratory, without --sim")
         with screen:
-            outcomes = _simulate([kind for kind in chosen if kind.simulated], screen)
+            outcomes = _simulate(chosen, screen)
     else:
         check_rights(_MATRIX)
         check_programs(_MATRIX, programs_for(chosen))
@@ -107,9 +102,6 @@ def matrix(
             outcomes = _try_out(chosen, screen, factor)
     outcomes = _in_order(chosen, outcomes)
     shortfall = describe_shortfall(outcomes, factor)
-    if svg is not None:
-        where = "simulated NATs, virtual time" if sim else "kernel NATs, the real programs"
-        _write(svg, draw_matrix(outcomes, f"Every pair of kinds: {where}", factor))
     if as_json:
         pairs = [outcome.as_json(factor) for outcome in outcomes]
         seconds = round(time.monotonic() - began, 1)
@@ -118,20 +110,24 @@ def matrix(
         console = Console(highlight=False)
         console.print(build_matrix_table(outcomes, factor), width=min(_WIDTH, console.width))
         good = sum(not outcome.judge(factor).is_shortfall for outcome in outcomes)
-        console.print(f"{good} of {len(outcomes)} pairs are as good as theory allows.", soft_wrap=True)
+        console.print(f"As good as theory allows: {good} of {format_count(len(outcomes), 'pair')}.", soft_wrap=True)
         if left_out:
             names = ", ".join(kind.name for kind in left_out)
             console.print(f"In the laboratory only, so not in this table: {names}.", soft_wrap=True)
+    if svg is not None:  # after the table, which took its time and must not be lost with a full disk
+        where = "simulated NATs, virtual time" if sim else "kernel NATs, the real programs"
+        _write(svg, draw_matrix(outcomes, f"Every pair of kinds: {where}", factor))
     if shortfall:
         raise UsageError(shortfall)
 
 
-@lab.command()
+@lab.command(cls=HelpfulCommand)
 def up(
     file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The topology, in TOML.")],
 ) -> None:
     """Build a topology of your own out of a file, and leave it standing."""
-    blueprint = read_blueprint(file)
+    with refusing():
+        blueprint = read_blueprint(file)
     check_rights(TITLE)
     check_programs(TITLE, programs_for(list(blueprint.helped.values())))
     standing = _standing()
@@ -153,11 +149,11 @@ def up(
     )
 
 
-@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab.command(cls=HelpfulCommand, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def shell(
     host: Annotated[str, typer.Argument(metavar="HOST", help="A host or router of the lab that is up.")],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND...]", help="What to run there, instead of a shell.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there, instead of a shell.")
     ] = None,
 ) -> None:
     """Run a shell, or a command, on a host of the lab."""
@@ -177,7 +173,7 @@ def shell(
     os.execvpe("ip", ["ip", "netns", "exec", f"{run.prefix}-{host}", *argv], environment)
 
 
-@lab.command()
+@lab.command(cls=HelpfulCommand)
 def down() -> None:
     """Remove the lab that is up, with everything that runs in it, and what killed ones left."""
     check_rights(TITLE)
@@ -186,7 +182,7 @@ def down() -> None:
     processes = sum(len(list_processes(run.namespaces())) for run in runs)
     for run in runs:
         remove_run(run)
-    ended = "" if not processes else f", and ended {processes} program{'s' * (processes != 1)} in it"
+    ended = f", and ended {format_count(processes, 'program')} in it" if processes else ""
     words = [f"Removed the lab{ended}."] if runs else []
     words += [f"Removed what killed runs had left: {len(stale)}."] if stale else []
     print("\n".join(words) or "Nothing was left to remove.")
@@ -214,6 +210,27 @@ def build_matrix_table(outcomes: Sequence[PairOutcome], slack: float = 1.0) -> T
     return table
 
 
+def _choose(names: str | None, *, simulated: bool) -> tuple[list[Kind], list[Kind]]:
+    """Returns the kinds to pair, and those that the simulator leaves out of all kinds."""
+    words = None if names is None else [word.strip() for word in names.split(",") if word.strip()]
+    chosen = list(SITE_KINDS.values()) if words is None else parse_kinds(words)
+    if not chosen:
+        raise UsageError(f"--kinds names none: choose from {', '.join(SITE_KINDS)}")
+    left_out = [kind for kind in chosen if simulated and not kind.simulated]
+    if left_out and words is not None:
+        raise UsageError(f"the simulator has no {left_out[0].name!r}: run it in the laboratory, without --sim")
+    return [kind for kind in chosen if kind not in left_out], left_out
+
+
+def _check_drawing(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a directory; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no directory {path.parent}; make it first")
+
+
 def _try_out(kinds: Sequence[Kind], screen: Screen, slack: float) -> list[PairOutcome]:
     outcomes: list[PairOutcome] = []
     screen.waiting("building the networks")
@@ -226,16 +243,17 @@ def _try_out(kinds: Sequence[Kind], screen: Screen, slack: float) -> list[PairOu
             raise UsageError(f"{_MATRIX} could not start: {error}") from error
         waves = field.waves()
         for number, wave in enumerate(waves, 1):
-            screen.waiting(f"wave {number} of {len(waves)}: {len(wave)} pairs")
+            screen.waiting(f"wave {number} of {len(waves)}: {format_count(len(wave), 'pair')}")
             outcomes += field.run_wave(wave)
             short = sum(outcome.judge(slack).is_shortfall for outcome in outcomes)
-            screen.step(f"wave {number} of {len(waves)}: {len(outcomes)} pairs tried, {short} below what theory allows")
+            tried = format_count(len(outcomes), "pair")
+            screen.step(f"wave {number} of {len(waves)}: {tried} tried, {short} below what theory allows")
         again = [outcome for outcome in outcomes if outcome.judge(slack).is_shortfall and not outcome.note]
         if again:
-            screen.waiting(f"a second try of {len(again)} pairs, with nodes that start anew")
+            screen.waiting(f"a second try of {format_count(len(again), 'pair')}, with nodes that start anew")
             outcomes = [outcome for outcome in outcomes if outcome not in again] + field.run_again(again)
             short = sum(outcome.judge(slack).is_shortfall for outcome in outcomes)
-            screen.step(f"{len(again)} pairs tried again, {short} below what theory allows")
+            screen.step(f"{format_count(len(again), 'pair')} tried again, {short} below what theory allows")
         screen.waiting("removing everything")
     return outcomes
 
@@ -247,8 +265,8 @@ def _simulate(kinds: Sequence[Kind], screen: Screen) -> list[PairOutcome]:
     outcomes = []
     for outcome in run_matrix((left.name, right.name) for left, right in pairs):
         outcomes.append(outcome)
-        screen.waiting(f"{len(outcomes)} of {len(pairs)} pairs")
-    screen.step(f"{len(outcomes)} pairs simulated")
+        screen.waiting(f"{len(outcomes)} of {format_count(len(pairs), 'pair')}")
+    screen.step(f"{format_count(len(outcomes), 'pair')} simulated")
     return outcomes
 
 
@@ -298,7 +316,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _seconds(time_s: float | None) -> str:

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ntvl.cli.argument import refusing
 from ntvl.cli.show import console, format_milliseconds
 from ntvl.errors import UsageError
 from ntvl.nat import KINDS, Filtering, Mapping, PortAllocation, direct_path_possible
@@ -37,6 +38,8 @@ OTHERS: Final[dict[str, str]] = {
 }
 """Kinds of NAT of the other side, in words; others of `ntvl.nat.KINDS` look like one of these."""
 
+_SAID_FIRST: Final = ("no-answer", "no-server")
+"""Notes that the first line has already."""
 _INDENT: Final = (0, 0, 0, 2)
 _WIDTH: Final = 80
 _MAPPINGS: Final = {
@@ -69,9 +72,10 @@ def netcheck(
     urls = list(supernode or ())
     if not urls and not stun:
         urls = os.environ.get("NTVL_SUPERNODE", "").split()
-    servers = parse_servers(urls, stun or ())
-    if not servers:
-        raise UsageError("Name a server to ask with --supernode URL or --stun HOST:PORT, better two.")
+    with refusing():
+        servers = parse_servers(urls, stun or ())
+        if not servers:
+            raise UsageError("Name a server to ask with --supernode URL or --stun HOST:PORT, better two.")
     found = run_netcheck(servers, os.environ)
     if as_json:
         print(json.dumps(describe(found), indent=2, ensure_ascii=False))
@@ -88,6 +92,7 @@ def describe(found: Netcheck) -> dict[str, Any]:
     del fields["servers"]
     return {
         **fields,
+        "udp": report.udp if _is_measured(report) else None,
         "confidence": str(report.confidence),
         "direct": {kind: judge(report, kind) for kind in KINDS} if report.udp else {},
         "servers": [
@@ -129,17 +134,23 @@ def build_view(found: Netcheck) -> RenderableType:
     parts += ["", Text("servers", style="bold"), _servers(found)]
     if found.streams:
         parts += ["", Text("supernodes without UDP", style="bold"), _streams(found)]
-    if report.notes:
+    notes = [code for code in report.notes if report.udp or code not in _SAID_FIRST]
+    if notes:
         parts += ["", Text("what could not be found out, or not for sure", style="bold")]
-        parts += [_item(NOTES[code]) for code in report.notes]
+        parts += [_item(NOTES[code]) for code in notes]
     return Group(*parts)
 
 
 def _head(report: NatReport, streams: dict[str, dict[str, str]]) -> str:
-    if not report.udp and any(WORKS in ways.values() for ways in streams.values()):
+    is_reached = any(WORKS in ways.values() for ways in streams.values())
+    if not _is_measured(report):
+        if is_reached:
+            return "No server's name resolves here, so UDP was not measured; the HTTP proxy reaches a supernode."
+        return "No server's name resolves here, so nothing was measured."
+    if not report.udp and is_reached:
         return "UDP is blocked here; supernodes are reached over TCP all the same."
     if not report.udp:
-        return "UDP does not work here: no server answers."
+        return "No server answers over UDP: it is blocked here, or none of them runs."
     if report.translated is None:
         return "UDP works over IPv6."
     if not report.translated:
@@ -148,6 +159,11 @@ def _head(report: NatReport, streams: dict[str, dict[str, str]]) -> str:
         is_open = report.filtering is Filtering.ENDPOINT_INDEPENDENT
         return f"UDP works. This computer is behind {'neither NAT nor' if is_open else 'no NAT, but a'} firewall."
     return "UDP works. This computer is behind a NAT."
+
+
+def _is_measured(report: NatReport) -> bool:
+    """Returns whether any server could be asked."""
+    return report.udp or "no-server" not in report.notes
 
 
 def _facts(found: Netcheck) -> RenderableType:

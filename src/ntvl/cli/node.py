@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ntvl.config import DEFAULT_MTU, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_SUBNET, Flags, load_config
+from ntvl.cli.argument import refusing
+from ntvl.config import DEFAULT_MTU, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_SUBNET, MTU_MAX, MTU_MIN, Flags, load_config
 from ntvl.errors import UsageError
 
 __all__ = ["node"]
@@ -25,6 +26,7 @@ def node(
             metavar="URL",
             help="Where members meet: ntvl://KEY@HOST:PORT as `ntvl supernode` prints it, or HOST[:PORT], whose key is "
             "pinned at first use. Repeat it for a standby. [NTVL_SUPERNODE]",
+            rich_help_panel=_COMMUNITY,
         ),
     ] = None,
     secret_file: Annotated[
@@ -39,18 +41,18 @@ def node(
     address: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|dhcp|static IP/LEN",
-            help="auto leases one from the subnet; dhcp leaves it to a DHCP server in the community; static takes "
-            "this one or fails. \\[default: auto]",
+            metavar="ADDRESS",
+            help="auto leases one from the subnet; dhcp leaves it to a DHCP server in the community; static IP/LEN "
+            "takes this one, such as 10.77.0.5/16, or fails. [default: auto]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
-    static_address: Annotated[str | None, typer.Argument(metavar="IP/LEN", hidden=True)] = None,
+    static_address: Annotated[str | None, typer.Argument(metavar="ADDRESS", hidden=True)] = None,
     subnet: Annotated[
         str | None,
         typer.Option(
             metavar="CIDR",
-            help=f"The community's subnet, the same on all nodes. \\[default: {DEFAULT_SUBNET}]",
+            help=f"The community's subnet, the same on all nodes. [default: {DEFAULT_SUBNET}]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -58,15 +60,15 @@ def node(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Name of the network device. \\[default: ntvl0, or the next free one]",
+            help="Name of the network device. [default: ntvl0, or the next free one]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
     mtu: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             metavar="BYTES",
-            help=f"Largest packet of the device. \\[default: {DEFAULT_MTU}]",
+            help=f"Largest packet of the device, {MTU_MIN} to {MTU_MAX}. [default: {DEFAULT_MTU}]",
             rich_help_panel=_COMMUNITY,
         ),
     ] = None,
@@ -78,22 +80,22 @@ def node(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What the others call this node. [NTVL_NAME] \\[default: the host's name]",
+            help="What the others call this node. [NTVL_NAME] [default: the host's name]",
             rich_help_panel=_NODE,
         ),
     ] = None,
     port: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="UDP_PORT", help="Port for everything. [NTVL_PORT] \\[default: any free one]", rich_help_panel=_NODE
+            metavar="UDP_PORT", help="Port for everything. [NTVL_PORT] [default: any free one]", rich_help_panel=_NODE
         ),
     ] = None,
     punch: Annotated[
         str | None,
         typer.Option(
-            metavar="all|known|off",
-            help="Which direct paths to try: all techniques, those that send to known addresses only, or none, with "
-            "every peer by relay. \\[default: all]",
+            metavar="HOW",
+            help="Which direct paths to try: all techniques; known, those that send to known addresses only; or off, "
+            "every peer by relay. [default: all]",
             rich_help_panel=_NODE,
         ),
     ] = None,
@@ -102,7 +104,7 @@ def node(
         typer.Option(
             metavar="DIR",
             readable=False,
-            help=f"Where the node's key is kept. [NTVL_STATE] \\[default: {DEFAULT_STATE}]",
+            help=f"Where the node's key is kept. [NTVL_STATE] [default: {DEFAULT_STATE}]",
             rich_help_panel=_NODE,
         ),
     ] = None,
@@ -111,7 +113,7 @@ def node(
         typer.Option(
             metavar="PATH",
             readable=False,
-            help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
+            help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]",
             rich_help_panel=_NODE,
         ),
     ] = None,
@@ -147,41 +149,50 @@ def node(
 
     The node needs root, or the capability NET_ADMIN, for its network device.
     """
-    named = {
-        "--community": community,
-        "--address": address,
-        "--subnet": subnet,
-        "--device": device,
-        "--turn": turn,
-        "--punch": punch,
-    }
-    for flag, value in named.items():
-        _check_value(flag, value)
-    for url in supernode or ():
-        _check_value("--supernode", url)
-    if static_address is not None:
-        if address != "static":
-            raise UsageError(f"Unexpected {static_address!r}; an address follows --address static.")
-        address = f"static {static_address}"
-    flags = Flags(
-        config=config,
-        community=community,
-        supernodes=tuple(supernode or ()),
-        secret_file=secret_file,
-        address=address,
-        subnet=subnet,
-        device=device,
-        mtu=mtu,
-        name=name,
-        port=port,
-        punch=punch,
-        state=state,
-        socket=socket,
-        port_mapping=False if no_port_mapping else None,
-        turn=turn,
-        turn_credentials=turn_credentials,
-    )
-    settings = load_config(flags, os.environ)
+    with refusing():
+        named = {
+            "--community": community,
+            "--address": address,
+            "--subnet": subnet,
+            "--device": device,
+            "--turn": turn,
+            "--punch": punch,
+            "--mtu": mtu,
+            "--name": name,
+            "--port": port,
+            "--config": config,
+            "--secret-file": secret_file,
+            "--state": state,
+            "--socket": socket,
+            "--turn-credentials": turn_credentials,
+        }
+        for flag, value in named.items():
+            _check_value(flag, None if value is None else str(value))
+        for url in supernode or ():
+            _check_value("--supernode", url)
+        if static_address is not None:
+            if address != "static":
+                raise UsageError(f"Unexpected {static_address!r}; an address follows --address static.")
+            address = f"static {static_address}"
+        flags = Flags(
+            config=config,
+            community=community,
+            supernodes=tuple(supernode or ()),
+            secret_file=secret_file,
+            address=address,
+            subnet=subnet,
+            device=device,
+            mtu=mtu,
+            name=name,
+            port=port,
+            punch=punch,
+            state=state,
+            socket=socket,
+            port_mapping=False if no_port_mapping else None,
+            turn=turn,
+            turn_credentials=turn_credentials,
+        )
+        settings = load_config(flags, os.environ)
     from ntvl.runtime.node import run_node  # takes its time; a wrong flag should not
 
     run_node(settings, as_json=json)

@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.text import Text
 
+from ntvl.cli.argument import parse_number, parse_whole_number
 from ntvl.cli.show import SocketOption, console, describe_path, format_milliseconds, path_style, socket_path
 from ntvl.runtime.control_client import ask
 from ntvl.runtime.lines import printable
 
 __all__ = ["Tally", "ping"]
+
+_COUNT_MAX: Final = 1_000_000
+"""What a node takes, too."""
 
 
 def ping(
@@ -19,12 +23,13 @@ def ping(
         str, typer.Argument(metavar="PEER", help="Name, address or the start of a key, as `ntvl status` shows them.")
     ],
     count: Annotated[
-        int,
-        typer.Option("-c", "--count", metavar="N", min=0, help="End after so many; 0: at Ctrl-C.", show_default=True),
-    ] = 0,
+        str,
+        typer.Option("-c", "--count", metavar="N", help="End after so many; 0: at Ctrl-C. [default: 0]"),
+    ] = "0",
     interval: Annotated[
-        float, typer.Option("-i", "--interval", metavar="SECONDS", min=0.02, max=3600, help="Wait between two.")
-    ] = 1.0,
+        str,
+        typer.Option("-i", "--interval", metavar="SECONDS", help="Wait between two, 0.02 to 3600. [default: 1]"),
+    ] = "1",
     socket: SocketOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
@@ -32,8 +37,10 @@ def ping(
 
     Exits with 0 if anything came back, with 1 if nothing did.
     """
-    question = {"verb": "ping", "peer": peer, "count": count, "interval_s": interval}
-    answers = ask(socket_path(socket), question, patience_s=interval + 10.0)
+    times = parse_whole_number("--count", count, 0, _COUNT_MAX)
+    interval_s = parse_number("--interval", interval, 0.02, 3600)
+    question = {"verb": "ping", "peer": peer, "count": times, "interval_s": interval_s}
+    answers = ask(socket_path(socket), question, patience_s=interval_s + 10.0)
     tally = Tally()
     try:
         _show(answers, tally, as_json=as_json)
@@ -108,11 +115,11 @@ class Tally:
         }
 
     def sentence(self) -> str:
-        """Returns the summary in one line."""
+        """Returns the summary in two lines, or one where nothing came back."""
         lost = f"{100 * (self.sent - self.received) / self.sent:.0f}% lost"
         if not self._rtts_ms:
             return f"{self.sent} sent, nothing came back"
         rtts = self._rtts_ms
         ways = ", ".join(f"{times} {path}" for path, times in self.paths.items())
         spread = " / ".join(format_milliseconds(v) for v in (min(rtts), sum(rtts) / len(rtts), max(rtts)))
-        return f"{self.sent} sent, {self.received} received ({ways}), {lost}; min / avg / max {spread}"
+        return f"{self.sent} sent, {self.received} received ({ways}), {lost}\nmin / avg / max {spread}"

@@ -17,6 +17,7 @@ __all__ = [
     "console",
     "describe_path",
     "format_bytes",
+    "format_count",
     "format_milliseconds",
     "format_span",
     "path_maker",
@@ -33,7 +34,7 @@ SocketOption = Annotated[
     typer.Option(
         metavar="PATH",
         readable=False,
-        help=f"The node's control socket. [NTVL_SOCKET] \\[default: {DEFAULT_SOCKET}]",
+        help=f"The node's control socket. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]",
         show_default=False,
     ),
 ]
@@ -70,6 +71,11 @@ def format_bytes(count: int) -> str:
         return f"{count} B"
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Returns a number of things whose plural ends in s: "1 pair", "2 pairs", "1,024 packets"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def format_milliseconds(value: float | None) -> str:

@@ -15,6 +15,7 @@ from ntvl.cli.show import (
     SocketOption,
     console,
     format_bytes,
+    format_count,
     format_milliseconds,
     format_span,
     path_maker,
@@ -31,7 +32,8 @@ __all__ = ["build_view", "read_status", "status"]
 _PEER_COLUMNS = ("peer", "key", "address", "path", "by", "NAT", "at", "round trip", "received", "sent", "handshake")
 _DISPENSABLE = ("handshake", "sent", "received", "key", "at")
 """What is left out, in this order, where a terminal is too narrow for a table; `--json` has it all."""
-_ENDLESS = Console(width=1 << 16, highlight=False, markup=False, emoji=False)
+_ENDLESS = Console(width=1 << 16, force_terminal=False, highlight=False, markup=False, emoji=False)
+"""No terminal, for rich takes a dumb one for 80 columns wide whatever is said."""
 _PUNCH = {
     "off": "--punch off: every peer is reached by relay",
     "known": "--punch known: no port is predicted or guessed",
@@ -88,7 +90,7 @@ def _troubles(found: dict[str, Any]) -> list[RenderableType]:
     if found["drops"]:
         parts += ["", Text("dropped", style="bold"), _drops(found["drops"])]
     if found["faults"]:
-        words = ", ".join(f"{place} ({times} times)" for place, times in found["faults"].items())
+        words = ", ".join(f"{place} ({format_count(times, 'time')})" for place, times in found["faults"].items())
         parts += ["", Text(f"survived bugs, please report them with the log: {printable(words)}", style="red")]
     return parts
 
@@ -102,8 +104,8 @@ def _supernode_parts(found: dict[str, Any]) -> list[RenderableType]:
             f"ntvl {supernode['version']}  engine {found['engine']['name']}",
         ),
         Text(
-            f"{found['members']} members, {found['sessions']} sessions; relayed {format_bytes(found['relayed_bytes'])} "
-            f"in {found['relayed_packets']:,} packets"
+            f"{format_count(found['members'], 'member')}, {format_count(found['sessions'], 'session')}; "
+            f"relayed {format_bytes(found['relayed_bytes'])} in {format_count(found['relayed_packets'], 'packet')}"
         ),
     ]
     for community in found["communities"]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ntvl.cli.argument import refusing
 from ntvl.config import DEFAULT_STATE
 from ntvl.errors import UsageError
 from ntvl.runtime.listen import parse_listen, parse_wss
@@ -18,7 +19,7 @@ def supernode(
         typer.Option(
             metavar="ADDR:PORT",
             help="Where to listen, for UDP and TCP: ADDR:PORT, or :PORT for every address. May be repeated for several "
-            "addresses at one port. \\[default: 0.0.0.0:1971 and [::]:1971]",
+            "addresses at one port. [default: 0.0.0.0:1971 and [::]:1971]",
         ),
     ] = None,
     state: Annotated[
@@ -27,7 +28,7 @@ def supernode(
             metavar="DIR",
             readable=False,
             envvar="NTVL_STATE",
-            help="Where the key and the leases are kept.",
+            help=f"Where the key and the leases are kept. [NTVL_STATE] [default: {DEFAULT_STATE}]",
         ),
     ] = DEFAULT_STATE,
     wss: Annotated[
@@ -39,7 +40,7 @@ def supernode(
     ] = "",
     certificate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For --wss: a PEM certificate. \\[default: a new self-signed one]"),
+        typer.Option(metavar="FILE", help="For --wss: a PEM certificate. [default: a new self-signed one]"),
     ] = None,
     certificate_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For --wss: the PEM key of the certificate.")
@@ -51,12 +52,28 @@ def supernode(
     It needs no privilege but a state directory that it may write, and a UDP port that nodes can reach. It cannot read
     what it relays, and holds nothing but who is where and who leases which address.
     """
-    addresses = parse_listen(listen or ())
-    if (certificate is None) != (certificate_key is None):
-        raise UsageError("--certificate and --certificate-key go together; name both, or neither for a new one.")
-    if certificate is not None and not wss:
-        raise UsageError("--certificate is for --wss, which names the port; add --wss 443.")
-    places = parse_wss(wss) if wss else ()
+    with refusing():
+        addresses = parse_listen(listen or ())
+        _check_certificate(certificate, certificate_key, wss)
+        places = parse_wss(wss) if wss else ()
     from ntvl.runtime.supernode import Wss, run_supernode  # takes its time; a wrong flag should not
 
     run_supernode(addresses, state, wss=Wss(places, certificate, certificate_key) if places else None, as_json=as_json)
+
+
+def _check_certificate(certificate: Path | None, key: Path | None, wss: str) -> None:
+    """Refuses a part without the others, and says what to add."""
+    if certificate is None and key is None:
+        return
+    lacks = [
+        words
+        for words, is_there in (
+            ("--certificate FILE with the certificate", certificate),
+            ("--certificate-key FILE with its key (the same file, if both are in one)", key),
+            ("--wss 443, the port that it is for", wss),
+        )
+        if not is_there
+    ]
+    if lacks:
+        given = "--certificate-key" if certificate is None else "--certificate"
+        raise UsageError(f"{given} is not enough by itself: add {' and '.join(lacks)}.")

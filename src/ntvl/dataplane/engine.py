@@ -60,7 +60,9 @@ class PythonEngine:
             )
         except OSError as error:
             self._channel.close()
-            raise UsageError(f"the engine's process cannot start ({sys.executable}): {error.strerror}") from error
+            raise UsageError(
+                f"the engine's process cannot start ({sys.executable}): {(error.strerror or str(error)).lower()}"
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()

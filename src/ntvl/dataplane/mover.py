@@ -140,7 +140,7 @@ class Mover:
         except BlockingIOError:
             pass
         except OSError as error:
-            self._on_lost(handle, f"the network device {tap.name} is gone: {error.strerror}")
+            self._on_lost(handle, f"the network device {tap.name} is gone: {(error.strerror or str(error)).lower()}")
             return False
         self.is_quiet = len(frames) <= 1
         if not frames:

@@ -163,7 +163,7 @@ def _explain(error: OSError, name: str = "") -> str:
         return f"there is already a network device {name}: choose another name with --device, or remove it"
     if error.errno in (errno.ENODEV, errno.ENXIO):
         return f"the kernel has no TUN driver behind {TUN_PATH}: run `modprobe tun`"
-    return f"the kernel refused the network device {name or TUN_PATH}: {os.strerror(error.errno or 0)}"
+    return f"the kernel refused the network device {name or TUN_PATH}: {os.strerror(error.errno or 0).lower()}"
 
 
 def _exists(name: str) -> bool:

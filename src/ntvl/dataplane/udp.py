@@ -186,4 +186,4 @@ def _explain(error: OSError, address: Address) -> str:
         return f"{address.host} is not an address of this computer, so nothing can listen on it"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"UDP port {address.port} needs a privilege: run as root, or choose a port from 1024 up"
-    return f"cannot listen on UDP {address}: {error.strerror}"
+    return f"cannot listen on UDP {address}: {(error.strerror or str(error)).lower()}"

@@ -10,6 +10,8 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from ntvl.errors import UsageError
+from ntvl.identity.url import check_server_host
+from ntvl.wire.address import Address
 
 __all__ = ["TurnTransport", "TurnUri", "is_host_name", "parse_turn_uri"]
 
@@ -39,9 +41,10 @@ class TurnUri(NamedTuple):
     transport: TurnTransport
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = "turns" if self.transport is TurnTransport.TLS else "turn"
-        return f"{scheme}:{host}:{self.port}{'?transport=tcp' if self.transport is TurnTransport.TCP else ''}"
+        return (
+            f"{scheme}:{Address(self.host, self.port)}{'?transport=tcp' if self.transport is TurnTransport.TCP else ''}"
+        )
 
 
 def parse_turn_uri(text: str) -> TurnUri:
@@ -74,9 +77,11 @@ def _parse_host(shown: str, host: str) -> str:
     name = host.lower().removesuffix(".")
     if host.startswith("[") or name.rpartition(".")[2].isdigit():
         try:
-            return str(ipaddress.ip_address(host.strip("[]")))
+            address = str(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
             raise UsageError(f"{shown} has a host that is no address; {_FORMS}.") from None
+        check_server_host(address)
+        return address
     if not is_host_name(name):
         raise UsageError(f"{shown} has a host that is no name; {_FORMS}.")
     return name

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 from ntvl.errors import UsageError
 from ntvl.identity.keys import format_key, parse_key
+from ntvl.wire.address import Address, unmapped
 
-__all__ = ["PORT_DEFAULT", "WSS_PORT_DEFAULT", "SupernodeUrl", "parse_supernode_url"]
+__all__ = ["PORT_DEFAULT", "WSS_PORT_DEFAULT", "SupernodeUrl", "check_server_host", "parse_supernode_url"]
 
 PORT_DEFAULT: Final = 1971
 WSS_PORT_DEFAULT: Final = 443
@@ -32,9 +33,13 @@ class SupernodeUrl(NamedTuple):
 
     def __str__(self) -> str:
         user = f"{format_key(self.key)}@" if self.key is not None else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         wss = "" if self.wss == WSS_PORT_DEFAULT else f"?wss={self.wss}"
-        return f"{_SCHEME}{user}{host}:{self.port}{wss}"
+        return f"{_SCHEME}{user}{self.endpoint}{wss}"
+
+    @property
+    def endpoint(self) -> str:
+        """Returns "HOST:PORT", a literal IPv6 address in brackets: what sentences call the supernode."""
+        return str(Address(self.host, self.port))
 
 
 def parse_supernode_url(text: str) -> SupernodeUrl:
@@ -55,6 +60,31 @@ def parse_supernode_url(text: str) -> SupernodeUrl:
     key = parse_key(user) if at else None
     host, port = _split_port(text, rest.removesuffix("/") if question else rest)
     return SupernodeUrl(_parse_host(text, host), port, key, _parse_query(text, query) if question else WSS_PORT_DEFAULT)
+
+
+def check_server_host(host: str) -> None:
+    """Refuses an address that cannot be a server's from here, whatever runs there; takes names and anything else.
+
+    A link-local address means another computer on each interface (RFC 4007 section 6, RFC 3927 section 2.7), and an
+    endpoint has no place for the interface. To "any address" and to groups one may send, but the answers come from
+    another address, so nobody would know them.
+
+    Raises:
+        UsageError: one sentence that says what is wrong and what to write.
+    """
+    try:
+        ip = unmapped(ipaddress.ip_address(host.partition("%")[0]))
+    except ValueError:
+        return
+    if ip.is_link_local:
+        raise UsageError(
+            f"{host[:60]!r} is a link-local address, which leads nowhere without the interface that it belongs to; use "
+            "another address of that computer, or its name."
+        )
+    if ip.is_unspecified or ip.is_multicast or str(ip) == "255.255.255.255":
+        raise UsageError(
+            f"{host[:60]!r} is not the address of one computer; use the server's own address, or its name."
+        )
 
 
 def _parse_query(text: str, query: str) -> int:
@@ -94,18 +124,19 @@ def _parse_host(text: str, host: str) -> str:
             raise UsageError(
                 f"{host[:60]!r} is not an IPv6 address; {_FORMS}, and an IPv6 address as [2001:db8::1]."
             ) from error
+        check_server_host(host)
         if ip.scope_id is not None:
-            raise UsageError(
-                f"{host[:60]!r} has a zone, which a supernode's address cannot have; use a global address."
-            )
+            raise UsageError(f"{host[:60]!r} has a zone, which a supernode's address cannot have; leave it out.")
         return str(ip)
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     if labels[-1].isdigit():
         try:
-            return str(ipaddress.IPv4Address(name))
+            address = str(ipaddress.IPv4Address(name))
         except ValueError as error:
             raise UsageError(f"{host[:60]!r} is not an IPv4 address; {_FORMS}.") from error
+        check_server_host(address)
+        return address
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise UsageError(f"{host[:60]!r} is not a host name (a foreign script needs its xn-- form); {_FORMS}.")
     return name

@@ -69,7 +69,7 @@ def read_blueprint(path: Path) -> Blueprint:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UsageError(f"cannot read the topology {path}: {reason}") from error
     return parse_blueprint(text, str(path))
 

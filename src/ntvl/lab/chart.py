@@ -108,7 +108,8 @@ def _cell(x: float, y: float, outcome: PairOutcome, slack: float) -> list[str]:
     if times:
         parts.append(_text(middle, y + 26, f"{times} s", "small", "middle"))
     if outcome.packets:
-        parts.append(_text(middle, y + 37, f"{outcome.packets} pkts", "small", "middle"))
+        packets = f"{outcome.packets} pkt{'' if outcome.packets == 1 else 's'}"
+        parts.append(_text(middle, y + 37, packets, "small", "middle"))
     return [*parts, "</g>"]
 
 

@@ -209,4 +209,4 @@ def _arrow(pair: Pair) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms"
+    return f"{1000 * seconds:.0f} ms" if seconds < 10.0 else f"{seconds:.1f} s"

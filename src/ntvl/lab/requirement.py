@@ -41,8 +41,9 @@ def check_tun(what: str) -> None:
     try:
         os.close(os.open(_TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
+        reason = (error.strerror or str(error)).lower()
         raise UsageError(
-            f"{what} needs the device {_TUN} ({error.strerror}): run `modprobe tun`; in a container, start it with"
+            f"{what} needs the device {_TUN} ({reason}): run `modprobe tun`; in a container, start it with"
             f" --device {_TUN}"
         ) from error
 

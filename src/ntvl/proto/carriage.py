@@ -201,7 +201,7 @@ class Carriage:
         tried = {"tcp": f"TCP {url.port}", "wss": f"TLS {url.wss}", "proxy": f"the HTTP proxy {self._proxy}"}
         ways = [f"UDP {url.port}", *(tried[kind] for kind in self._kinds)]
         text = (
-            f"supernode {url.host}:{url.port} does not answer: is it running, is its port open, and does this network "
+            f"supernode {url.endpoint} does not answer: is it running, is its port open, and does this network "
             f"let any of it out ({', '.join(ways)})? Trying on"
         )
         return Notice("warning", "no-answer", text)

@@ -71,7 +71,7 @@ class KeyQuestion:
             return None
         self.warned = shown
         text = (
-            f"supernode {self._url.host}:{self._url.port} shows the key {format_key(shown)} instead of "
+            f"supernode {self._url.endpoint} shows the key {format_key(shown)} instead of "
             f"{format_key(known)}: refused, for it may be an impostor; if its owner did change the key, "
             "remove the old one from known_supernodes.json in the state directory, or correct the URL"
         )

@@ -105,7 +105,7 @@ class Evidence:
             "servers": tuple(self._describe(server) for server in self._servers),
         }
         if primary is None:
-            self.note("no-ipv4" if self.rtts else "no-answer")
+            self.note("no-ipv4" if self.rtts else "no-answer" if self._servers else "no-server")
             return NatReport(udp=bool(self.rtts), notes=tuple(self._notes), **fields)  # type: ignore[arg-type]
         mappings = self._mappings()
         self._note_mapping(mappings)

@@ -16,6 +16,7 @@ __all__ = ["NOTES", "Confidence", "NatReport", "Pooling", "ServerReport"]
 
 NOTES: Final[dict[str, str]] = {
     "no-answer": "No server answered: UDP is blocked, or all of them are down.",
+    "no-server": "There was nobody to ask, as no server's name resolves: nothing was measured.",
     "no-ipv4": "No server answered over IPv4, so there is nothing to say about IPv4's NAT.",
     "server-silent": "At least one server did not answer.",
     "server-error": "At least one server answered with an error.",

@@ -26,7 +26,7 @@ class Skew:
         self._warned = True
         text = (
             f"this machine's clock is {format_duration(abs(skew_s))} {'ahead of' if skew_s > 0 else 'behind'} that of "
-            f"supernode {self._url.host}: certificates may be refused until both are right; set the clock, or run a "
-            "time service"
+            f"supernode {self._url.endpoint}: certificates may be refused until both are right; set the clock, or "
+            "run a time service"
         )
         return Notice("warning", "clock", text)

@@ -1,8 +1,9 @@
 """One community's device, between the engine that opened it and the machine that says which addresses it has."""
 
 import asyncio
+from ipaddress import IPv4Network
 
-from ntvl.config import CommunityConfig
+from ntvl.config import DEFAULT_SUBNET, CommunityConfig
 from ntvl.runtime.network import DeviceSetup
 from ntvl.runtime.report import Reporter
 
@@ -44,6 +45,14 @@ class Device:
         Raises:
             UsageError: the kernel refuses, or the device is gone.
         """
+        if IPv4Network(self._config.subnet).is_global:
+            # No refusal: who owns a prefix may well take it into a network of his own.
+            text = (
+                f"The subnet {self._config.subnet} of the community {self._config.name} is public: computers on the "
+                "Internet with such addresses are out of reach from here meanwhile; unless the addresses are yours, "
+                f"choose a private subnet with --subnet, like {DEFAULT_SUBNET}, the same on every node of the community"
+            )
+            self._reporter.notice("warning", "public-subnet", text)
         told: tuple[str, tuple[str, ...]] | None = None
         while True:
             await self._changed.wait()

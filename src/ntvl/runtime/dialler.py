@@ -122,7 +122,9 @@ async def _connect_through(proxy: Proxy, url: SupernodeUrl) -> _Stream:
                 + "; write them as http://USER:PASSWORD@HOST:PORT"
             )
         if not 200 <= status < 300:
-            raise ProxyError(f"the HTTP proxy {proxy} refuses a tunnel to {url.host}:{url.wss} (status {status})")
+            raise ProxyError(
+                f"the HTTP proxy {proxy} refuses a tunnel to {Address(url.host, url.wss)} (status {status})"
+            )
         if len(data) > end:
             raise PeerError("format", "a proxy's answer with something behind it")
     except BaseException:

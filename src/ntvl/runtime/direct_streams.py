@@ -21,8 +21,9 @@ from ntvl.wire.address import Address
 
 __all__ = ["DirectStreams"]
 
-ASK_S: Final = 1.0
-"""For each server: a round trip and a half of TCP, and the greeting."""
+ASK_S: Final = 2.0
+"""For all servers together. A round trip and a half of TCP and the greeting take much less, but a SYN that is lost the
+kernel repeats after 1 s only; so where there is one server, it has time for that."""
 GREET_S: Final = 3.0
 STREAMS_MAX: Final = 4
 """Of one dialling, greeting or open."""
@@ -114,8 +115,9 @@ class DirectStreams:
         """Closes all."""
         for number in list(self._diallings):
             self.unwant(number)
-        for carrier in list(self._streams):
-            self.close_stream(carrier)
+        self._streams.clear()  # Nobody hears of these ends.
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- a dialling ---
@@ -133,9 +135,11 @@ class DirectStreams:
         for server in servers:
             sock: socket.socket | None = None
             try:
-                async with asyncio.timeout(ASK_S):
+                async with asyncio.timeout(ASK_S / len(servers)):
                     sock = await dialling.port.connect(server)
                     observed = await _greet(sock)
+                if observed is None:
+                    continue  # It greets as a node does: the next one.
             except PeerError as error:
                 self.drops[error.reason] += 1
             except OSError:
@@ -157,7 +161,13 @@ class DirectStreams:
             sock.close()
             return
         dialling.streams += 1
-        self._start(None, self._carry(dialling, sock, remote))
+        task = self._start(None, self._carry(dialling, sock, remote))
+        task.add_done_callback(lambda _: self._leave(dialling, sock))
+
+    def _leave(self, dialling: _Dialling, sock: socket.socket) -> None:
+        """Closes what a task may not have begun with: one that is cancelled at once never runs."""
+        dialling.streams -= 1
+        sock.close()
 
     # --- a stream ---
 
@@ -176,10 +186,7 @@ class DirectStreams:
         except OSError:
             pass  # It broke, or did not greet in time.
         finally:
-            dialling.streams -= 1
-            if carrier is None:
-                sock.close()
-            else:
+            if carrier is not None:
                 carrier.close()
                 self.drops.update(carrier.drops)
 

@@ -65,7 +65,7 @@ def _parse(text: str) -> list[Address]:
         ip = ipaddress.ip_address(host)
     except ValueError as error:
         raise UsageError(f"{text[:60]!r} names no address to listen on; {_FORMS}.") from error
-    if "%" in host or ip.is_multicast:
+    if "%" in host or ip.is_multicast or ip.is_link_local:
         raise UsageError(f"{host[:60]!r} is not an address that nodes could reach; {_FORMS}.")
     return [Address(str(ip), int(port))]
 

@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ntvl.errors import UsageError
-from ntvl.identity.url import SupernodeUrl, parse_supernode_url
+from ntvl.identity.url import SupernodeUrl, check_server_host, parse_supernode_url
 from ntvl.proto.classification import LIMIT_S, SOCKETS, Classification
 from ntvl.proto.nat_report import NatReport
 from ntvl.runtime.clock import boot_time
@@ -187,7 +187,9 @@ def _open_pair(stack: ExitStack) -> dict[bool, socket.socket]:
             ipv4 = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
             ipv4.bind(("0.0.0.0", 0))
         except OSError as error:
-            raise UsageError(f"this computer has no UDP socket to look with: {error.strerror}") from error
+            raise UsageError(
+                f"this computer has no UDP socket to look with: {(error.strerror or str(error)).lower()}"
+            ) from error
         try:
             ipv6 = stack.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK))
         except OSError:
@@ -248,6 +250,7 @@ def _parse_stun(text: str) -> tuple[str, int]:
     if "://" in rest or "@" in rest or not rest:
         raise UsageError(f"{text[:60]!r} names no STUN server; {forms}.")
     has_port = "]:" in rest if rest.startswith("[") else rest.count(":") == 1
+    check_server_host((rest.rpartition(":")[0] if has_port else rest).strip("[]"))
     try:
         url = parse_supernode_url(rest if has_port or rest.count(":") > 1 else f"{rest}:{STUN_PORT}")
     except UsageError as error:

@@ -120,7 +120,7 @@ class SecondPort:
                 for sock in self._sockets.values():
                     sock.close()
                 self._sockets.clear()
-                self.reason = f"UDP port {port} cannot be had ({error.strerror})"
+                self.reason = f"UDP port {port} cannot be had ({(error.strerror or str(error)).lower()})"
                 return
         self.port = port if self._sockets else 0
 

@@ -10,6 +10,7 @@ Source: RFC 5128 section 3.4 (TCP hole punching); Ford et al., "Peer-to-Peer Com
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -21,6 +22,9 @@ __all__ = ["SharedPort"]
 
 REFUSED_WAIT_S: Final = (0.1, 0.2, 0.4, 0.8)
 """Before a connect that was refused is tried again; the last one repeats."""
+_REFUSALS: Final = (errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH)
+"""What a box on the way may answer before its filter is open: RST, or the ICMP errors that tcp(7) makes EHOSTUNREACH,
+as "host prohibited", with which firewalls reject."""
 _BACKLOG: Final = 4
 _BINDS_MAX: Final = 8
 
@@ -67,11 +71,10 @@ class SharedPort:
                 await loop.sock_connect(sock, remote)
                 if sock.getsockname()[:2] == sock.getpeername()[:2]:
                     raise OSError("connected to itself")
-            except (ConnectionRefusedError, ConnectionResetError, TimeoutError):
+            except BaseException as error:
                 sock.close()
-            except BaseException:
-                sock.close()
-                raise
+                if not (isinstance(error, OSError) and error.errno in _REFUSALS):
+                    raise
             else:
                 return sock
             await asyncio.sleep(REFUSED_WAIT_S[min(refusals, len(REFUSED_WAIT_S) - 1)])

@@ -227,5 +227,7 @@ def _open_store(path: Path) -> SqliteStore:
     try:
         path.touch(mode=0o600)
     except OSError as error:
-        raise UsageError(f"cannot write the lease database {path}: {error.strerror}.") from error
+        raise UsageError(
+            f"cannot write the lease database {path}: {(error.strerror or str(error)).lower()}."
+        ) from error
     return SqliteStore(path)

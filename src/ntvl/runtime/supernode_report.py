@@ -107,7 +107,7 @@ class SupernodeReporter:
     def notice(self, level: str, code: str, text: str) -> None:
         """Tells one sentence: `level` is "warning" or "error", `code` a kebab-case word."""
         fields = {"event": "notice", "level": level, "code": code, "text": text}
-        self._lines.tell(fields, f"{level}: {text}", "bad" if level == "error" else "middling")
+        self._lines.tell(fields, f"{level}: {text[:1].upper()}{text[1:]}", "bad" if level == "error" else "middling")
 
     def event(self, event: SupernodeEvent) -> None:
         """Tells an event of the machine."""

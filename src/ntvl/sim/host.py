@@ -17,7 +17,7 @@ from ntvl.sim.segment import Attachment, Segment
 from ntvl.sim.timeline import Timeline
 from ntvl.wire.address import Address
 
-__all__ = ["EPOCH_S", "Captured", "Host", "Program", "Segments"]
+__all__ = ["EPOCH_S", "Captured", "Host", "Program", "SegmentTaker"]
 
 EPOCH_S: Final = 1_790_000_000.0
 """Wall-clock time at the simulator's second 0: some day in 2026."""
@@ -25,13 +25,6 @@ EPOCH_S: Final = 1_790_000_000.0
 
 _ROUNDING_S: Final = 1e-7
 """More than two sums of such floats can be off by: a wake-up must not come a hair too early, for ever."""
-
-
-class Segments(Protocol):
-    """Is what takes TCP segments on a host."""
-
-    def handle_segment(self, packet: Packet) -> None:
-        """Takes one."""
 
 
 class Captured(NamedTuple):
@@ -57,8 +50,15 @@ class Program(Protocol):
         """Hears that the host's addresses changed."""
 
 
+class SegmentTaker(Protocol):
+    """Is what speaks TCP on a host."""
+
+    def handle_segment(self, packet: Packet) -> None:
+        """Takes a TCP segment for one of the host's addresses."""
+
+
 class Host:
-    """Is a box at the edge, with UDP sockets.
+    """Is a box at the edge, with UDP sockets, and with TCP where something on it speaks that.
 
     Args:
         ports: the port of each socket by its number; socket 0 is the main one.
@@ -91,7 +91,8 @@ class Host:
         """Datagrams for nobody: "no-route", "no-socket", "asleep", "partition"."""
         self.streams: dict[Address, Callable[[bytes], None]] = {}
         """What takes datagrams for the loopback address of each carrier here."""
-        self.tcp: Segments | None = None
+        self.tcp: SegmentTaker | None = None
+        """Who takes TCP segments; without anybody they are counted and gone."""
         self.on_stop: list[Callable[[], object]] = []
         """Called once when the program ends, by whoever ends it."""
         self._timeline = timeline
@@ -168,18 +169,26 @@ class Host:
         interface.send(packet)
         return True
 
-    def send_segment(self, data: bytes, destination: Address, port: int) -> None:
-        """Sends one TCP segment from a port, if an interface leads there."""
+    def find_source(self, destination: Address) -> str | None:
+        """Returns the address of this host from which a connection to another leaves, or None where no way leads
+        there.
+        """
         interface = self._route(destination)
-        source = interface.address(destination.is_ipv6) if interface is not None else None
-        if interface is not None and source is not None and not self.asleep:
-            interface.send(Packet(Address(source, port), destination, data, self, is_tcp=True))
+        return None if interface is None else interface.address(destination.is_ipv6)
+
+    def send_segment(self, data: bytes, source: Address, destination: Address) -> bool:
+        """Sends one TCP segment from an address; returns False where the host has that address no more, or sleeps."""
+        interface = next((i for i in self.interfaces if i.up and source.host in i.addresses), None)
+        if interface is None or self.asleep:
+            self._count("no-route")
+            return False
+        interface.send(Packet(source, destination, data, self, is_tcp=True))
+        return True
 
     def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
         """Hands a datagram to the program, unless the host sleeps, is cut off from its sender or has no such socket."""
         if packet.is_tcp:
-            if self.tcp is not None and not self.asleep and self._admits(packet.sender, self):
-                self.tcp.handle_segment(packet)
+            self._handle_segment(packet)
             return
         socket = next((s for s, port in self.ports.items() if port == packet.destination.port), None)
         if self.asleep:
@@ -209,6 +218,16 @@ class Host:
         """Stops the program and goes deaf for that long; clocks go on."""
         self.asleep = True
         self._timeline.after(duration_s, self._wake)
+
+    def _handle_segment(self, packet: Packet) -> None:
+        if self.asleep:
+            self._count("asleep")
+        elif isinstance(packet.sender, Host) and not self._admits(packet.sender, self):
+            self._count("partition")
+        elif self.tcp is None:
+            self._count("no-socket")
+        else:
+            self.tcp.handle_segment(packet)
 
     def _wake(self) -> None:
         self.asleep = False

@@ -128,6 +128,11 @@ class Nat:
         self._count("filtered")
         return None
 
+    def knows(self, source: Address, destination: Address, now: float) -> bool:
+        """Returns whether an inside host has a mapping towards a destination."""
+        binding = self._bindings.get((source, self._part(destination)))
+        return binding is not None and self._expire(binding, now) and destination in binding.sessions
+
     def _part(self, destination: Address) -> Hashable:
         # What of a destination tells mappings apart.
         if not self.behaviour.translates or self.behaviour.mapping is Mapping.ENDPOINT_INDEPENDENT:

@@ -2,35 +2,32 @@
 
 IPv4 is treated as the `NatBehaviour` says. IPv6 is never translated, only filtered in the same way, so hosts inside
 have addresses of the Internet; the same goes for IPv4 behind a firewall. Such addresses are routed to the box from
-outside.
+outside. TCP has tables of its own (`tcp_nat`), made when the first segment comes.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
 from random import Random
-from typing import Final
 
-from ntvl.nat import Filtering, NatBehaviour, Passage
+from ntvl.nat import NatBehaviour, Passage
 from ntvl.sim.gateway import MappingService
 from ntvl.sim.nat import Nat
 from ntvl.sim.packet import Line, Packet
 from ntvl.sim.segment import Attachment, Segment
+from ntvl.sim.tcp_nat import TcpNat
+from ntvl.sim.tcp_segment import is_opening
 from ntvl.sim.timeline import Timeline
 from ntvl.wire.address import Address
 from ntvl.wire.pcp import PCP_PORT
 
 __all__ = ["Router"]
 
-_TCP_LIFETIME_S: Final = 7440.0
-"""As RFC 5382 section 5 asks of NATs."""
-_HTTPS_PORT: Final = 443
-
 
 class Router:
     """Joins `inside` to `outside`.
 
     Args:
-        behaviour: what it does to UDP, and to TCP, but that TCP is always filtered by address and port.
+        behaviour: what it does to UDP, and to TCP but for what `tcp_nat` says.
         timeline: tells the time of each datagram.
         random: draws ports.
         protocols: what it takes requests for port mappings by: "pcp", "natpmp".
@@ -53,7 +50,7 @@ class Router:
         self.outside = outside
         self.drops: dict[str, int] = {}
         """Datagrams for its own address from inside, where it does not hairpin: "hairpin"; from inside, where it lets
-        none out: "blocked"."""
+        none out: "blocked"; TCP segments of connections that it does not know: "no-session"."""
         self._timeline = timeline
         self._in = inside.attach(self)
         self._out = outside.attach(self)
@@ -61,9 +58,9 @@ class Router:
         outside.assign(self._out, outside.next_addresses(ipv6=inside.ipv6 is not None))
         self._ipv4 = Nat(behaviour, self._out.address(False) or "", random)
         self._ipv6 = Nat(replace(behaviour, translates=False), "", random)
-        of_tcp = replace(behaviour, filtering=Filtering.ADDRESS_AND_PORT_DEPENDENT, lifetime_s=_TCP_LIFETIME_S)
-        self._tcp_ipv4 = Nat(of_tcp, self._ipv4.address, random)
-        self._tcp_ipv6 = Nat(replace(of_tcp, translates=False), "", random)
+        self._random = random
+        self._tcp: dict[bool, TcpNat] = {}
+        """By whether it is IPv6."""
         self.service: MappingService | None = None
         """What answers requests for port mappings at `inside_address`; None where nothing does."""
         if protocols:
@@ -131,33 +128,49 @@ class Router:
         if self.service is not None:
             self.service.reboot(self._timeline.now)
         self._ipv6.reboot()
-        self._tcp_ipv4.reboot(address)
-        self._tcp_ipv6.reboot()
+        self._tcp.clear()
 
     def handle_packet(self, packet: Packet, attachment: Attachment) -> None:
-        """Translates, filters and passes on a datagram."""
-        now = self._timeline.now
+        """Translates, filters and passes on a packet."""
         if packet.is_tcp:
-            nat = self._tcp_ipv6 if packet.destination.is_ipv6 else self._tcp_ipv4
-        else:
-            nat = self._ipv6 if packet.destination.is_ipv6 else self._ipv4
+            self._handle_segment(packet, attachment)
+            return
+        now = self._timeline.now
+        nat = self._ipv6 if packet.destination.is_ipv6 else self._ipv4
         if attachment is self._out:
             target = nat.inbound(packet.source, packet.destination, now)
             if target is not None:
                 self._in.send(packet._replace(destination=target))
             return
-        if not self._lets_out(packet):
+        if self.behaviour.passes is not Passage.ALL:
             self._count("blocked")
             return
-        if (
-            self.service is not None
-            and not packet.is_tcp
-            and packet.destination == Address(self.inside_address or "", PCP_PORT)
-        ):
+        if self.service is not None and packet.destination == Address(self.inside_address or "", PCP_PORT):
             answer = self.service.handle_request(packet.data, packet.source, now)
             if answer is not None:
                 self._in.send(Packet(packet.destination, packet.source, answer, self))
             return
+        self._let_out(packet, nat, now)
+
+    def _handle_segment(self, packet: Packet, attachment: Attachment) -> None:
+        now = self._timeline.now
+        is_ipv6 = packet.destination.is_ipv6
+        nat = self._tcp.get(is_ipv6)
+        if nat is None:
+            behaviour = replace(self.behaviour, translates=False) if is_ipv6 else self.behaviour
+            nat = self._tcp[is_ipv6] = TcpNat(behaviour, "" if is_ipv6 else self.address, self._random)
+        if attachment is self._out:
+            target = nat.inbound(packet.source, packet.destination, now)
+            if target is not None:
+                self._in.send(packet._replace(destination=target))
+        elif not nat.passes(packet.destination.port):
+            self._count("blocked")
+        elif not is_opening(packet.data) and not nat.knows(packet.source, packet.destination, now):
+            self._count("no-session")
+        else:
+            self._let_out(packet, nat, now)
+
+    def _let_out(self, packet: Packet, nat: Nat, now: float) -> None:
         if packet.destination.host == nat.address:
             self._hairpin(packet, nat, now)
             return
@@ -177,14 +190,6 @@ class Router:
             self._count("hairpin")
             return
         self._in.send(packet._replace(destination=target))
-
-    def _lets_out(self, packet: Packet) -> bool:
-        passes = self.behaviour.passes
-        if not packet.is_tcp:
-            return passes is Passage.ALL
-        return passes in (Passage.ALL, Passage.NO_UDP) or (
-            passes is Passage.TCP_443 and packet.destination.port == _HTTPS_PORT
-        )
 
     def _count(self, reason: str) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1

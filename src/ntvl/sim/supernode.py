@@ -8,7 +8,7 @@ from ntvl.identity.url import WSS_PORT_DEFAULT, SupernodeUrl
 from ntvl.proto.reception import MAIN_SOCKET, OTHER_SOCKET, StunPlace
 from ntvl.proto.supernode import Supernode
 from ntvl.registry.memory import MemoryStore
-from ntvl.sim.direct_stream import Greeter
+from ntvl.sim.greeter import Greeter
 from ntvl.sim.host import Host
 from ntvl.sim.runner import Runner
 from ntvl.sim.timeline import Timeline
@@ -28,7 +28,6 @@ class SimSupernode:
 
     def __init__(self, host: Host, timeline: Timeline, random: Random, *, wss: int = 443, **options: Any) -> None:
         self.host = host
-        host.tcp = Greeter(host)
         self.key = NodeKey.generate(random.randbytes)
         self.store = MemoryStore()
         self.wss = wss
@@ -79,6 +78,7 @@ class SimSupernode:
             self.host, self._timeline, machine, relay=True, on_event=self._note, on_interfaces=lambda: None
         )
         self.runner.start()
+        Greeter(self.host, self._timeline, self._random)
 
     def stop(self) -> None:
         """Kills it."""
