@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh Debian or Ubuntu machine: `make demo` and `make test`.
 
 BEGAN := $(shell date +%s)
-# Seconds that `make fuzz` and `make test` spend in all on fuzzing the parsers.
+# Seconds that `make fuzz` and `make test` share out among the fuzz targets, whole seconds to each; starting them comes
+# on top.
 SECONDS ?= 60
 # More arguments for the program behind a target: make demo ARGS=--keep, make test ARGS='-k stun'.
 ARGS ?=
@@ -38,7 +39,8 @@ test: ## check, then run all tests (root for those with kernel namespaces)
 
 sim: setup ## run the scenarios, the NAT matrix and a thousand nodes in the simulator
 	@$(pytest) tests/sim tests/scenarios $(ARGS)
-	@$(python) -m ntvl.sim --matrix --nodes 1000
+	@.venv/bin/ntvl lab matrix --sim
+	@$(python) -m ntvl.sim --nodes 1000
 
 lab: ## run the tests with kernel namespaces and real programs (root)
 	@scripts/setup.sh test

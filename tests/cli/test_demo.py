@@ -64,6 +64,22 @@ def test_a_terminal_shows_what_is_waited_for() -> None:
     assert output.getvalue().count("\x1b[?25l") == output.getvalue().count("\x1b[?25h"), "the cursor is back"
 
 
+def test_a_narrow_terminal_breaks_no_word() -> None:
+    output = io.StringIO()
+    shown = Screen(console=Console(file=output, force_terminal=True, width=40, highlight=False, color_system=None))
+    shown.step("home-a -> office-c: direct after 5643 ms, by guessing a port of office-c")
+    shown.step("supernode runs: ntvl://0123456789012345678@h:1971")
+    shown.show("Everything is still running. To enter a machine:")
+    text = output.getvalue()
+    assert max(map(len, text.splitlines())) <= 40
+    head, *rest = text.splitlines()
+    assert head.split()[:2] == ["0.0", "s"]
+    assert [line[:13].strip() for line in rest[:2]] == ["", ""], "what follows stands below the first word"
+    assert "    ntvl://0123456789012345678@h:1971" in rest, "an address in one piece, to copy"
+    for word in ("office-c:", "guessing", "machine:"):
+        assert word in text.split()
+
+
 def test_quiet_shows_failures_only() -> None:
     shown, output = screen(quiet=True)
     with shown:
@@ -137,10 +153,25 @@ def test_help_names_the_flags() -> None:
 def test_remove_takes_kept_demos_and_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "_RECORDS", tmp_path)
     monkeypatch.setattr(run_module, "NAMESPACES", tmp_path / "none")
-    assert verb.remove_kept() == "Nothing was left to remove."
+    assert verb.remove_kept() == 0
     Run("1-1", 1, 1, title=verb.TITLE).keep()
     Run("2-1", 1, 1, title=verb.TITLE).write()
     other = Run("3-1", 1, 1, title="lab").keep()
     mine = new_run(verb.TITLE)
-    assert verb.remove_kept() == "Removed 2 demos."
+    assert verb.remove_kept() == 2
     assert find_runs() == sorted([mine, other], key=lambda run: run.name)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "Nothing was left to remove."), (1, "Removed one demo."), (3, "3 demos")]
+)
+def test_remove_prints_a_sentence_or_json_and_nothing_else(
+    count: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "remove_kept", lambda: count)
+    monkeypatch.setattr(verb, "check_rights", lambda what: None)
+    monkeypatch.setattr(verb, "ignore_signals", lambda: None)
+    verb.demo(remove=True)
+    assert words in capsys.readouterr().out
+    verb.demo(remove=True, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "removed": count}

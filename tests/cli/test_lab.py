@@ -87,6 +87,10 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
     assert done.exit_code == 0
     assert "In the laboratory only, so not in this table: upnp." in done.stdout
     assert "upnp" not in done.stdout.partition("As good as theory")[0]
+    lines = (done.stdout + done.stderr).splitlines()
+    assert lines == [line.rstrip() for line in lines], (
+        "a line ends with its last character where it is not a terminal's"
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,6 +99,8 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
         (["matrix", "--kinds", "cone"], "there is no kind 'cone': choose from open, "),
         (["matrix", "--kinds", ","], "--kinds names none: choose from open, "),
         (["matrix", "--sim", "--kinds", "upnp"], "the simulator has no 'upnp': run it in the laboratory"),
+        (["matrix", "--svg", ""], "--svg names no file: give it one, such as matrix.svg"),
+        (["matrix", "--svg", "."], "cannot write .: it is a directory; name a file in it"),
         (["matrix", "--svg", "/nowhere/m.svg"], "cannot write /nowhere/m.svg: there is no directory /nowhere"),
         (["up", "/nowhere.toml"], "cannot read the topology /nowhere.toml: no such file"),
     ],

@@ -1,6 +1,7 @@
 import pytest
+from rich.table import Table
 
-from ntvl.cli.show import describe_path, format_bytes, format_count, format_milliseconds, format_span
+from ntvl.cli.show import console, describe_path, format_bytes, format_count, format_milliseconds, format_span
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,22 @@ def test_a_path_names_where_it_leads() -> None:
 
 def test_one_thing_is_no_plural() -> None:
     assert [format_count(n, "pair") for n in (0, 1, 2, 4096)] == ["0 pairs", "1 pair", "2 pairs", "4,096 pairs"]
+
+
+def test_a_table_that_goes_into_a_pipe_has_no_blanks_at_the_ends_of_its_lines(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = Table(box=None)
+    table.add_column("from")
+    table.add_column("last")
+    table.add_row("a", "b")
+    table.add_row("a", "a long one")
+    for stderr in (False, True):
+        console(stderr=stderr).print(table)
+    for shown in capsys.readouterr():
+        assert [line.split() for line in shown.splitlines()] == [
+            ["from", "last"],
+            ["a", "b"],
+            ["a", "a", "long", "one"],
+        ]
+        assert all(line == line.rstrip() for line in shown.splitlines())

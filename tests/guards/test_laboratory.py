@@ -6,7 +6,7 @@ from typing import Final
 
 from tests.guards.tree import ROOT
 
-from ntvl.kind import SITE_KINDS
+from ntvl.kind import SITE_KINDS, plan_pairs
 from ntvl.lab.blueprint import parse_blueprint
 from ntvl.lab.plan import build_plan
 from ntvl.nat import NatBehaviour
@@ -29,6 +29,15 @@ def test_the_example_is_a_topology() -> None:
     assert [host.name for host in blueprint.topology.hosts] == ["server", "laptop", "printer", "office"]
     assert blueprint.topology.chain_of("laptop")[0].step == 2
     assert build_plan(blueprint.topology, "t").up
+
+
+def test_the_matrices_have_as_many_pairs_as_the_documents_say() -> None:
+    words = " ".join((ROOT / "docs" / "nat-traversal.md").read_text().split())
+    kinds = list(SITE_KINDS.values())
+    simulated = [kind for kind in kinds if kind.simulated]
+    assert f"its matrix of {len(plan_pairs(kinds))} pairs" in words
+    assert f"the simulator the {len(plan_pairs(simulated))} of them that do without UPnP" in words
+    assert [kind.name for kind in kinds if not kind.simulated] == ["upnp"]
 
 
 def test_every_key_of_a_router_is_on_the_page() -> None:

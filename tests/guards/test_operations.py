@@ -343,6 +343,8 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
                 found = node.args
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "text":
             found = [node.value] if relative.startswith(("proto/", "runtime/device", "runtime/node")) else []
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "refusal":
+            found = [node.value]
         elif isinstance(node, ast.FunctionDef) and node.name == "_explain":
             found = [each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value is not None]
         for expression in found:

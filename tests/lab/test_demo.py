@@ -59,6 +59,8 @@ def test_a_demo_that_is_stopped_leaves_nothing(number: signal.Signals, after_s: 
     time.sleep(after_s)
     assert process.poll() is None
     process.send_signal(number)
+    time.sleep(0.05)
+    process.send_signal(number)
     said, errors = process.communicate(timeout=15)
     assert process.returncode == 128 + number, said + errors
     assert said.endswith("everything is removed.\n")
@@ -84,11 +86,12 @@ def test_a_kept_demo_can_be_entered_and_removed() -> None:
     said, _ = process.communicate(timeout=90)
     try:
         assert process.returncode == 0, said
-        kept = json.loads(said)["kept"]
+        document = json.loads(said)
+        kept = document["kept"]
         run = next(run for run in find_runs() if run.pid == process.pid)
         assert run.kept
         status = subprocess.run(
-            [*NTVL, "status", "--json", "--socket", f"{run.directory}/home-a.sock"],
+            [*NTVL, "status", "--json", "--socket", document["sockets"]["home-a"]],
             capture_output=True,
             text=True,
             check=True,
@@ -98,6 +101,10 @@ def test_a_kept_demo_can_be_entered_and_removed() -> None:
         address = next(peer["addresses"][0] for peer in peers if peer["name"] == "home-b").partition("/")[0]
         enter = ["ip", "netns", "exec", kept["home-a"], "ping", "-c", "2", "-i", "0.2", "-W", "2", address]
         subprocess.run(enter, check=True, capture_output=True)
+        again = subprocess.Popen(
+            ["sh", f"{run.directory}/home-b.sh", "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert "ntvl node" in again.communicate(timeout=10)[0], "what starts a node again is a command"
     finally:
         for run in find_runs():
             if run.pid == process.pid:

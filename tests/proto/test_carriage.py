@@ -197,9 +197,27 @@ def test_people_read_through_which_proxy_and_what_was_tried_in_vain() -> None:
     bench.carriage.handle_carrier("proxy", WSS, 1.0)
     bench.carriage.handle_answer(WSS, 1.1)
     assert bench.carriage.over == "wss through proxy proxy:3128"
-    text = bench.carriage.silence(SupernodeUrl("sn", 1971, None, 8443)).text
+    text = bench.carriage.silence(SupernodeUrl("sn", 1971, None, 8443), (), ()).text
     assert "(UDP 1971, TCP 1971, TLS 8443, the HTTP proxy proxy:3128)" in text
-    assert "supernode [2001:db8::1]:5 does" in bench.carriage.silence(SupernodeUrl("2001:db8::1", 5, None)).text
+    assert "supernode [2001:db8::1]:5 does" in bench.carriage.silence(SupernodeUrl("2001:db8::1", 5, None), (), ()).text
+
+
+@pytest.mark.parametrize(
+    ("address", "hosts", "code"),
+    [
+        ("2001:db8::1", ("192.168.1.2",), "no-family"),
+        ("192.0.2.1", ("2001:db8::7",), "no-family"),
+        ("2001:db8::1", ("192.168.1.2", "2001:db8::7"), "no-answer"),
+        ("2001:db8::1", (), "no-answer"),
+    ],
+)
+def test_people_read_that_their_computer_has_no_address_of_the_supernodes_family(
+    address: str, hosts: tuple[str, ...], code: str
+) -> None:
+    carriage = Bench().carriage
+    notice = carriage.silence(SupernodeUrl(address, 1971, None), (Address(address, 1971),), hosts)
+    assert notice.code == code
+    assert ("and this computer has none" in notice.text) is (code == "no-family")
 
 
 def test_closing_gives_up_every_carrier(bench: Bench) -> None:

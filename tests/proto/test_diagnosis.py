@@ -59,6 +59,7 @@ CASES: dict[str, tuple[Case, str, str]] = {
         "",
         "bob is reached directly at 203.0.113.2:5001, by simultaneous-udp: both ends sent",
     ),
+    "silent": (case(path="direct", silent_s=70.0), "remote", "nothing has come from it for 70 seconds."),
     "no-handshake": (case(path="none", is_shaking=True), "remote", "bob does not answer handshakes."),
     "out-of-reach": (case(path="none"), "", "no supernode that relays to it"),
     "direct-off": (but(case(), theirs={"state": "off"}), "remote", "switched off at bob"),

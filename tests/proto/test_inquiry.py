@@ -68,7 +68,7 @@ def test_what_fails_is_told_with_the_wait_for_the_next() -> None:
     assert all(len(record.aims) <= SEEN_MAX and not record.observed for record in records.records)
     assert {record.detail for record in records.records if record.verdict == "not-applicable"} == {
         "one side does not know its NAT yet",
-        "neither end is known to drop UDP",
+        "UDP is not known to be dropped",
     }
 
 

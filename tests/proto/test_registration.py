@@ -66,7 +66,9 @@ class Desk:
     def wall(self) -> float:
         return self.world.wall() + self.skew_s
 
-    # --- what a registration tells ---
+    # --- what a registration tells, and asks ---
+
+    hosts: tuple[str, ...] = ("192.0.2.7",)
 
     def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
         self.leased.append(address)

@@ -16,9 +16,21 @@ RANDOM = Nat("address-and-port-dependent", "address-and-port-dependent", "random
 
 def test_it_is_for_networks_that_drop_udp() -> None:
     technique = TcpOpen()
-    assert technique.obstacle(Facts((HOST,), (SEEN,), 1)) == "neither end is known to drop UDP"
+    assert technique.obstacle(Facts((HOST,), (SEEN,), 1)) == "UDP is not known to be dropped"
     assert technique.obstacle(Facts((HOST,), (), 1, udp=False)) == "the peer offered no address"
     assert technique.obstacle(Facts((HOST,), (SEEN,), 1, udp=False)) == ""
+
+
+def test_it_is_tried_too_once_udp_has_failed_where_nats_let_it_through() -> None:
+    easy = Nat("endpoint-independent", "address-and-port-dependent", "preserving")
+    for nats, number, is_tried in [
+        ((easy, easy), 1, False),
+        ((easy, easy), 2, True),
+        ((easy, UNKNOWN_NAT), 2, False),
+        ((easy, RANDOM), 2, False),
+        ((COUNTING, easy), 3, False),
+    ]:
+        assert (TcpOpen().obstacle(Facts((HOST,), (SEEN,), number, *nats)) == "") is is_tried
 
 
 def test_what_others_see_of_the_peer_comes_first() -> None:

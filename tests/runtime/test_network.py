@@ -28,12 +28,18 @@ def test_a_taken_device_name_is_refused() -> None:
 @pytest.mark.parametrize("other", ["10.77.0.0/16", "10.77.3.0/24", "10.0.0.0/8", "10.77.255.255/32"])
 def test_a_subnet_that_would_hide_a_network_is_told_in_words(other: str) -> None:
     words = find_overlap("10.77.0.0/16", [route("0.0.0.0/0"), route("192.168.0.0/16"), route(other, 3)], LINKS)
-    assert words == f"{other}, which this machine reaches through wlan0"
+    assert words == (f"{other}, which this machine reaches through wlan0", False)
+
+
+def test_the_network_of_another_node_is_known_by_its_device() -> None:
+    links = [*LINKS, Link(5, "ntvl0", "tun", True, False), Link(6, "tap0", "tun", True, False)]
+    assert find_overlap("10.77.0.0/16", [route("10.77.0.0/16", 5)], links)[1]
+    assert not find_overlap("10.77.0.0/16", [route("10.77.0.0/16", 6)], links)[1]
 
 
 def test_ways_to_the_whole_internet_overlap_nothing() -> None:
     routes = [route("0.0.0.0/0"), route("0.0.0.0/1"), route("128.0.0.0/1"), route("10.78.0.0/16")]
-    assert find_overlap("10.77.0.0/16", routes, LINKS) == ""
+    assert find_overlap("10.77.0.0/16", routes, LINKS) == ("", False)
 
 
 @pytest.mark.needs_root
@@ -50,8 +56,8 @@ def test_facts_are_read_from_the_kernel() -> None:
         links, routes = await read_plan_facts()
         assert {link.name for link in links} >= {"lo", "eth0", "far"}
         assert {str(route.network) for route in routes} >= {"0.0.0.0/0", "192.168.0.0/24", "10.77.9.9/32"}
-        assert find_overlap("10.77.0.0/16", routes, links) == "10.77.9.9/32, which this machine reaches through eth0"
-        assert find_overlap("10.78.0.0/16", routes, links) == "", "an unreachable network hides nothing"
+        assert find_overlap("10.77.0.0/16", routes, links)[0] == "10.77.9.9/32, which this machine reaches through eth0"
+        assert not find_overlap("10.78.0.0/16", routes, links)[0], "an unreachable network hides nothing"
 
     in_namespace(scenario)
 

@@ -84,7 +84,7 @@ def test_the_start_tells_nodes_what_to_say() -> None:
     assert lines == [
         "supernode runs on UDP port 1971, state in /s",
         f"nodes reach it with:  --supernode ntvl://{TEXT}@203.0.113.5:1971",
-        f"nodes reach it with:  --supernode ntvl://{TEXT}@[2001:db8::5]:1971",
+        f"nodes with IPv6, with:  --supernode ntvl://{TEXT}@[2001:db8::5]:1971",
         f"from its own network:  --supernode ntvl://{TEXT}@10.0.0.5:1971",
         "stopped; names and addresses are kept",
     ]

@@ -46,7 +46,9 @@ def test_the_command_line_refuses_what_makes_no_sense(capsys: pytest.CaptureFixt
     for arguments in ([], ["--nodes", "-1"], ["--nodes", "3", "--loss", "1.5"]):
         with pytest.raises(SystemExit):
             main(arguments)
-    assert "say what to run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "required: --nodes" in said
+    assert said.count("--nodes counts from 1, and --loss is a probability below 1") == 2
 
 
 def test_a_community_of_thirty_in_bad_weather_ends_complete() -> None:

@@ -7,6 +7,8 @@ import pytest
 from ntvl.nat import NatBehaviour, Passage
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
+from ntvl.sim.packet import Packet
+from ntvl.sim.segment import Attachment
 
 NO_UDP = (NatBehaviour(passes=Passage.NO_UDP),)
 KNOWN_S = 12.0
@@ -83,6 +85,26 @@ def test_with_direct_paths_off_no_port_is_bound() -> None:
     talk(net, a, b, 30.0)
     assert net.path(a, b).path == "relay"
     assert not [event for node in (a, b) for _, event in node.events if type(event).__name__ == "DialPortWanted"]
+
+
+def test_where_something_drops_udp_between_just_these_two_the_second_attempt_is_by_tcp() -> None:
+    net = Net(seed=5)
+    net.supernode()
+    a, b = net.node("a", behind="eim-apdf"), net.node("b", behind="double")
+    net.join()
+    net.run(KNOWN_S)
+    take = b.host.handle_packet
+
+    def lose_udp_of_a(packet: Packet, attachment: Attachment) -> None:
+        if packet.is_tcp or packet.sender is not a.host:
+            take(packet, attachment)
+
+    b.host.handle_packet = lose_udp_of_a  # type: ignore[method-assign]
+    net.stream(a, b, packets=200, spacing_s=0.1)
+    net.run(20.0)
+    assert net.is_direct(a, b)
+    assert techniques(a, b) == {TECHNIQUE}
+    assert sorted(set(net.received(b))) == list(range(200))
 
 
 def move(net: Net, a: SimNode) -> None:

@@ -251,3 +251,33 @@ def test_records_of_a_hostile_peer_are_shown_harmless_and_decide_nothing() -> No
     use(net, laptop, office, 3)
     assert net.is_direct(laptop, office)
     assert laptop.drops().get("fault", 0) == 0
+
+
+@pytest.mark.parametrize("passes", list(Passage)[:2])
+def test_a_peer_that_was_killed_is_said_to_be_silent_and_then_is_gone(passes: Passage) -> None:
+    net, laptop, office = pair((NatBehaviour(passes=passes),))
+    use(net, laptop, office, 10)
+    assert net.is_direct(laptop, office)
+    address = office.ipv4
+    office.stop()
+    for _ in range(6):
+        net.ping_address(laptop, address, limit_s=1.0)
+    said = paragraph(why(net, laptop, office))
+    assert "office does not answer by any way, and nothing has come from it for " in said
+    assert "See whether its node runs, and whether its computer is on the network." in said
+    for _ in range(70):
+        net.ping_address(laptop, address, limit_s=1.0)
+    assert office.key.public not in laptop.first_known
+
+
+def test_pings_alone_find_out_soon_that_a_direct_path_is_dead() -> None:
+    net, laptop, office = pair()
+    use(net, laptop, office, 10)
+    net.run(60.0)
+    assert net.path(laptop, office).is_direct
+    office.stop()
+    began = net.now
+    while net.path(laptop, office).is_direct:
+        assert net.now - began < 9.0
+        laptop.runner.call(laptop.machine.ping, "home", office.key.public)  # type: ignore[union-attr]
+        net.run(1.0)

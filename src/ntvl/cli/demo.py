@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import signal
 import sys
+import textwrap
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -17,8 +15,10 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from ntvl.cli import show
 from ntvl.errors import ArgumentError, NtvlError
 from ntvl.lab.demonstration import Demonstration, build_topology
+from ntvl.lab.ending import Ending, ignore_signals
 from ntvl.lab.outcome import Outcome, PairResult, StepError
 from ntvl.lab.picture import draw_sites
 from ntvl.lab.proof import TEXTS, Proof
@@ -32,7 +32,8 @@ TITLE: Final = "ntvl demo"
 _PROGRAMS: Final = ("ip", "nft", "tcpdump", "iperf3")
 _SECONDS_AT_MOST: Final = 55
 """It usually takes fifteen; with removing everything, a minute is never passed."""
-_WIDTH_WITHOUT_TERMINAL: Final = 100
+_REMOVED: Final = {0: "Nothing was left to remove.", 1: "Removed one demo."}
+_INDENT: Final = 4
 _PATH_STYLES: Final = {"direct": "green", "relay": "yellow"}
 
 
@@ -51,14 +52,20 @@ def demo(
     screen = Screen(quiet=as_json)
     if remove:
         check_rights(TITLE)
-        screen.show(remove_kept())
+        ignore_signals()
+        removed = remove_kept()
+        if as_json:
+            print(json.dumps({"ok": True, "removed": removed}))
+        else:
+            screen.show(_REMOVED.get(removed, f"Removed {removed} demos."))
         return
+
+    def expired() -> None:
+        raise StepError(f"not done after {_SECONDS_AT_MOST} s, while it waited for this: {screen.waits_for}")
+
     try:
-        with _clean_ends(screen), screen:
-            document = _build_and_run(screen, keep)
-    except SystemExit:
-        screen.show("Stopped; everything is removed.")
-        raise
+        with Ending(screen.show, screen.waiting, seconds=_SECONDS_AT_MOST, expired=expired) as ending, screen:
+            document = _build_and_run(screen, keep, ending)
     except NtvlError as error:
         log = error.log if isinstance(error, StepError) else ()
         document = {"ok": False, "pairs": [], "error": str(error), "log": list(log)}
@@ -69,14 +76,13 @@ def demo(
         raise typer.Exit(1)
 
 
-def remove_kept() -> str:
-    """Removes the demonstrations that were kept, and what killed ones left; returns in words how many."""
+def remove_kept() -> int:
+    """Removes the demonstrations that were kept, and what killed ones left; returns how many."""
     stale = remove_stale_runs()
     kept = [run for run in find_runs() if run.kept and run.title == TITLE]
     for run in kept:
         remove_run(run)
-    count = len(kept) + len([run for run in stale if run.title == TITLE])
-    return {0: "Nothing was left to remove.", 1: "Removed one demo."}.get(count, f"Removed {count} demos.")
+    return len(kept) + len([run for run in stale if run.title == TITLE])
 
 
 class Screen:
@@ -87,9 +93,7 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, stderr=quiet)
-        if not self.console.is_terminal:
-            self.console.width = max(self.console.width, _WIDTH_WITHOUT_TERMINAL)
+        self.console = console or show.console(stderr=quiet)
         self._quiet = quiet
         self._began = time.monotonic()
         self._status: Status | None = None
@@ -120,7 +124,23 @@ class Screen:
 
     def step(self, text: str) -> None:
         """Shows what just came true, with the time since the start."""
-        self.show(Text.assemble((f"{self.seconds:6.1f} s ", "dim"), (f" {self._mark} ", "green"), f" {text}"))
+        head = Text.assemble((f"{self.seconds:6.1f} s ", "dim"), (f" {self._mark} ", "green"), " ")
+        if not self.console.is_terminal:
+            self.show(head + Text(text))
+            return
+        # What is too long to stand below the first word, an address with its key, gets nearly the whole width.
+        below = head.cell_len
+        if max(map(len, text.split()), default=0) > self.console.width - below:
+            below = _INDENT
+        lines = textwrap.wrap(
+            text,
+            self.console.width,
+            initial_indent=" " * head.cell_len,
+            subsequent_indent=" " * below,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self.show(head + Text("\n".join(lines).lstrip()))
 
     def waiting(self, text: str) -> None:
         """Shows what is waited for now, on a terminal."""
@@ -131,7 +151,10 @@ class Screen:
     def show(self, what: str | Text | Table) -> None:
         """Shows lines or a table."""
         if not self._quiet:
-            self.console.print(Text(what) if isinstance(what, str) else what, soft_wrap=not isinstance(what, Table))
+            if isinstance(what, Table):
+                self.console.print(what)
+            else:
+                show.say(self.console, Text(what) if isinstance(what, str) else what)
 
     def outcome(self, outcome: Outcome) -> None:
         """Shows the table of pairs, and the proof."""
@@ -142,9 +165,9 @@ class Screen:
 
     def failure(self, sentence: str, log: tuple[str, ...]) -> None:
         """Shows why it failed; also when quiet."""
-        self.console.print(Text.assemble(("failed: ", "bold red"), sentence), soft_wrap=True)
+        show.say(self.console, Text.assemble(("failed: ", "bold red"), sentence))
         if log:
-            self.console.print(Text("\n".join(["last lines of its log:", *log]), style="dim"), soft_wrap=True)
+            show.say(self.console, Text("\n".join(["last lines of its log:", *log]), style="dim"))
 
 
 def build_table(pairs: tuple[PairResult, ...]) -> Table:
@@ -188,22 +211,43 @@ def describe_proof(proof: Proof) -> Text:
 
 
 def describe_kept(stage: Stage, demonstration: Demonstration) -> str:
-    """Returns how to enter what is left running, and how to remove it."""
+    """Returns how to enter what is left running, what to ask it, and how to remove it; commands are short, to copy."""
     lines = ["Everything is still running. To enter a machine:", ""]
     lines += [f"    ip netns exec {stage.namespace(machine)} bash" for machine in stage.topology.machines]
-    lines += ["", "To ask a node:", ""]
-    for name, member in demonstration.members.items():
-        lines.append(f"    {_program()} status --socket {member.socket}    # {name}, {member.address or 'not joined'}")
+    members = demonstration.members
+    if members:
+        lines += ["", "To ask a node, by its socket:", ""]
+        for name, member in members.items():
+            lines += [
+                f"    # {name}, {member.address or 'not joined'}",
+                f"    {_program()} status --socket {member.socket}",
+            ]
+        first, *_, last = members.values()
+        lines += [f"    {_program()} {verb} {last.machine} --socket {first.socket}" for verb in ("ping", "why")]
+        lines += ["", f"To end a node ({first.machine}; `ip netns pids` names the others), and to start it again:", ""]
+        lines += [f"    kill {first.program.pid}", f"    sh {first.script}"]
     removal = f"    {_program()} demo --remove"
     return "\n".join([*lines, "", f"Logs and state are in {stage.directory}. To remove all of it:", "", removal])
 
 
+def _keep(stage: Stage, demonstration: Demonstration, screen: Screen) -> None:
+    for member in demonstration.members.values():
+        member.write_script()
+    stage.keep()
+    screen.show(describe_kept(stage, demonstration))
+
+
 def _program() -> str:
-    """Returns how to call ntvl from this terminal: by its name only where that leads to it."""
-    return "ntvl" if shutil.which("ntvl") else f"{sys.executable} -m ntvl"
+    """Returns how to call ntvl from this terminal, in the shortest way that leads to it."""
+    if shutil.which("ntvl"):
+        return "ntvl"
+    beside = Path(sys.executable).with_name("ntvl")
+    if not beside.exists():
+        return f"{sys.executable} -m ntvl"
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
-def _build_and_run(screen: Screen, keep: bool) -> dict[str, Any]:
+def _build_and_run(screen: Screen, keep: bool, ending: Ending) -> dict[str, Any]:
     """Returns what --json prints."""
     check_rights(TITLE)
     check_tun(TITLE)
@@ -216,15 +260,16 @@ def _build_and_run(screen: Screen, keep: bool) -> dict[str, Any]:
             outcome = demonstration.run()
         except NtvlError:
             if keep:
-                stage.keep()
-                screen.show(describe_kept(stage, demonstration))
+                _keep(stage, demonstration, screen)
+                ending.settle()
             raise
         screen.outcome(outcome)
         document = _as_json(outcome)
         if keep:
-            stage.keep()
-            screen.show(describe_kept(stage, demonstration))
+            _keep(stage, demonstration, screen)
             document["kept"] = {machine: stage.namespace(machine) for machine in stage.topology.machines}
+            document["sockets"] = {name: str(member.socket) for name, member in demonstration.members.items()}
+            ending.settle()
         screen.waiting("removing everything")
     document["seconds"] = round(screen.seconds, 1)
     if not keep:
@@ -246,29 +291,3 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
             "clear_text_found": proof.clear_text_found,
         },
     }
-
-
-@contextmanager
-def _clean_ends(screen: Screen) -> Iterator[None]:
-    """Turns the first signal that asks to end, or the end of the time, into an exception.
-
-    More of them are ignored while things are removed.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
-        if number == signal.SIGALRM:
-            raise StepError(f"not done after {_SECONDS_AT_MOST} s, while it waited for this: {screen.waits_for}")
-        screen.waiting("removing everything")
-        raise SystemExit(128 + number)
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    signal.alarm(_SECONDS_AT_MOST)
-    before = {number: signal.signal(number, end) for number in signals}
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,30 +2,28 @@
 
 import json
 import os
-import signal
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Final
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ntvl.cli.argument import parse_number, refusing
 from ntvl.cli.demo import Screen
 from ntvl.cli.help import HelpfulCommand, HelpfulGroup
-from ntvl.cli.show import format_count
+from ntvl.cli.show import console, format_count, say
 from ntvl.errors import UsageError
 from ntvl.kind import SITE_KINDS, Kind, parse_kinds, plan_pairs
 from ntvl.lab.blueprint import Blueprint, read_blueprint
 from ntvl.lab.chart import draw_matrix, shorten_technique
+from ntvl.lab.ending import Ending, ignore_signals
 from ntvl.lab.field import Field, build_field, programs_for
 from ntvl.lab.namespace import list_processes
 from ntvl.lab.program import build_environment
@@ -44,8 +42,9 @@ _SLACK: Final = 2.0
 """How much longer a pair may take in the laboratory than theory says: all of it shares this machine's few CPUs."""
 _SLACK_MAX: Final = 100.0
 _WIDTH: Final = 80
+_NO_PROGRAM: Final = 127
+"""The exit status that shells give where there is no such program."""
 _STYLES: Final = {"direct": "green", "relay": "yellow", "none": "red"}
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 lab = typer.Typer(
     cls=HelpfulGroup,
@@ -66,9 +65,7 @@ def matrix(
     ] = None,
     sim: Annotated[bool, typer.Option("--sim", help="On virtual time, in the simulator: needs no root.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")] = False,
-    svg: Annotated[
-        Path | None, typer.Option(metavar="FILE", readable=False, help="Draw the matrix into this file, as SVG.")
-    ] = None,
+    svg: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the matrix into this file, as SVG.")] = None,
     slack: Annotated[
         str | None,
         typer.Option(
@@ -85,11 +82,11 @@ def matrix(
     """
     with refusing():
         chosen, left_out = _choose(kinds, simulated=sim)
-        _check_drawing(svg)
+        drawing = _drawing(svg)
     factor = 1.0 if sim else _SLACK
     if slack is not None:
         factor = parse_number("--slack", slack, 1, _SLACK_MAX)
-    screen = Screen(console=Console(stderr=True, highlight=False))
+    screen = Screen(console=console(stderr=True))
     began = time.monotonic()
     if sim:
         with screen:
@@ -98,7 +95,7 @@ def matrix(
         check_rights(_MATRIX)
         check_programs(_MATRIX, programs_for(chosen))
         check_tun(_MATRIX)
-        with _clean_ends(), screen:
+        with Ending(screen.show, screen.waiting), screen:
             outcomes = _try_out(chosen, screen, factor)
     outcomes = _in_order(chosen, outcomes)
     shortfall = describe_shortfall(outcomes, factor)
@@ -107,16 +104,16 @@ def matrix(
         seconds = round(time.monotonic() - began, 1)
         print(json.dumps({"ok": not shortfall, "pairs": pairs, "slack": factor, "seconds": seconds}))
     else:
-        console = Console(highlight=False)
-        console.print(build_matrix_table(outcomes, factor), width=min(_WIDTH, console.width))
+        out = console()
+        out.print(build_matrix_table(outcomes, factor), width=min(_WIDTH, out.width))
         good = sum(not outcome.judge(factor).is_shortfall for outcome in outcomes)
-        console.print(f"As good as theory allows: {good} of {format_count(len(outcomes), 'pair')}.", soft_wrap=True)
+        say(out, f"As good as theory allows: {good} of {format_count(len(outcomes), 'pair')}.")
         if left_out:
             names = ", ".join(kind.name for kind in left_out)
-            console.print(f"In the laboratory only, so not in this table: {names}.", soft_wrap=True)
-    if svg is not None:  # after the table, which took its time and must not be lost with a full disk
+            say(out, f"In the laboratory only, so not in this table: {names}.")
+    if drawing is not None:  # after the table, which took its time and must not be lost with a full disk
         where = "simulated NATs, virtual time" if sim else "kernel NATs, the real programs"
-        _write(svg, draw_matrix(outcomes, f"Every pair of kinds: {where}", factor))
+        _write(drawing, draw_matrix(outcomes, f"Every pair of kinds: {where}", factor))
     if shortfall:
         raise UsageError(shortfall)
 
@@ -134,19 +131,11 @@ def up(
     if standing is not None:
         raise UsageError("a lab is up already: remove it with `ntvl lab down` first")
     began = time.monotonic()
-    with _clean_ends(), Stage(blueprint.topology, TITLE) as stage:
+    with Ending(console(stderr=True).print) as ending, Stage(blueprint.topology, TITLE) as stage:
         notes = _start_helpers(stage, blueprint)
         stage.keep()
-    console = Console(highlight=False)
-    console.print(_build_host_table(stage), width=min(_WIDTH, console.width))
-    for note in notes:
-        console.print(note, soft_wrap=True)
-    hosts = [host.name for host in blueprint.topology.hosts]
-    console.print(
-        f"Up in {time.monotonic() - began:.1f} s. `ntvl lab shell {hosts[0] if hosts else 'HOST'}` enters a host,"
-        " `ntvl lab down` removes everything.",
-        soft_wrap=True,
-    )
+        _show_standing(stage, notes, time.monotonic() - began)
+        ending.settle()
 
 
 @lab.command(cls=HelpfulCommand, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -165,11 +154,18 @@ def shell(
     if host not in names or host == FABRIC:
         known = ", ".join(name for name in names if name != FABRIC)
         raise UsageError(f"the lab has no host {host!r}: it has {known}")
-    argv = list(command or [os.environ.get("SHELL") or "/bin/sh"])
-    if not command and sys.stdin.isatty():
-        print(f"{host}: a shell; exit leaves it", file=sys.stderr)
-    sys.stdout.flush()
     environment = build_environment()
+    argv = list(command or [environment.get("SHELL") or "/bin/sh"])
+    if shutil.which(argv[0], path=environment["PATH"]) is None:
+        print(
+            f"ntvl: There is no program {argv[0]!r} here: hosts of a lab have those of this machine.", file=sys.stderr
+        )
+        raise typer.Exit(_NO_PROGRAM)
+    if not command:
+        if sys.stdin.isatty():
+            print(f"{host}: a shell; exit leaves it", file=sys.stderr)
+        argv += _set_prompt(Path(run.directory), host, argv[0], environment)
+    sys.stdout.flush()
     os.execvpe("ip", ["ip", "netns", "exec", f"{run.prefix}-{host}", *argv], environment)
 
 
@@ -177,6 +173,7 @@ def shell(
 def down() -> None:
     """Remove the lab that is up, with everything that runs in it, and what killed ones left."""
     check_rights(TITLE)
+    ignore_signals()
     stale = remove_stale_runs()
     runs = [run for run in find_runs() if run.kept and run.title == TITLE]
     processes = sum(len(list_processes(run.namespaces())) for run in runs)
@@ -222,13 +219,17 @@ def _choose(names: str | None, *, simulated: bool) -> tuple[list[Kind], list[Kin
     return [kind for kind in chosen if kind not in left_out], left_out
 
 
-def _check_drawing(path: Path | None) -> None:
-    if path is None:
-        return
+def _drawing(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    if not name.strip():
+        raise UsageError("--svg names no file: give it one, such as matrix.svg")
+    path = Path(name)
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a directory; name a file in it")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no directory {path.parent}; make it first")
+    return path
 
 
 def _try_out(kinds: Sequence[Kind], screen: Screen, slack: float) -> list[PairOutcome]:
@@ -296,8 +297,33 @@ def _standing() -> Run | None:
     return next((run for run in find_runs() if run.kept and run.title == TITLE and run.namespaces()), None)
 
 
+def _set_prompt(directory: Path, host: str, shell: str, environment: dict[str, str]) -> list[str]:
+    """Lets a shell's prompt begin with the host, for all of them have this machine's name; returns arguments for it."""
+    environment["PS1"] = f"({host}) # "
+    if Path(shell).name != "bash":
+        return []
+    # bash forgets the variable when it reads its files, so it gets one that reads them first.
+    file = directory / f"{host}.bashrc"
+    reads = "".join(f"[ -f {path} ] && . {path}\n" for path in ("/etc/bash.bashrc", "~/.bashrc"))
+    file.write_text(f'{reads}PS1="({host}) $PS1"\n')
+    return ["--rcfile", str(file)]
+
+
+def _show_standing(stage: Stage, notes: Sequence[str], seconds: float) -> None:
+    out = console()
+    out.print(_build_host_table(stage), width=min(_WIDTH, out.width))
+    out.print()
+    for note in notes:
+        say(out, note)
+    say(
+        out,
+        f"Up in {seconds:.1f} s. `ntvl lab shell {stage.topology.hosts[0].name}` enters a host, `ntvl lab down`"
+        " removes everything.",
+    )
+
+
 def _build_host_table(stage: Stage) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for heading in ("machine", "network", "IPv4", "IPv6"):
         table.add_column(heading)
     for machine in stage.topology.machines:
@@ -321,20 +347,3 @@ def _write(path: Path, text: str) -> None:
 
 def _seconds(time_s: float | None) -> str:
     return "-" if time_s is None else f"{time_s:.2f}"
-
-
-@contextmanager
-def _clean_ends() -> Iterator[None]:
-    """Turns signals that ask to end into an exception, so that everything is removed."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

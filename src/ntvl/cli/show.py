@@ -1,12 +1,14 @@
 """How the command line shows numbers and names: short, aligned, and harmless to a terminal."""
 
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, TextIO, cast
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ntvl.config import DEFAULT_SOCKET, DEFAULT_STATE, SUPERNODE_SOCKET
 from ntvl.runtime.lines import printable
@@ -23,11 +25,13 @@ __all__ = [
     "path_maker",
     "path_place",
     "path_style",
+    "say",
     "socket_path",
 ]
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _WIDTH_WITHOUT_TERMINAL: Final = 160
+_BLANKS: Final = re.compile(r"[ \t]+$", re.MULTILINE)
 
 SocketOption = Annotated[
     Path | None,
@@ -55,10 +59,41 @@ def socket_path(given: Path | None, *, or_supernode: bool = False) -> Path:
     return path
 
 
-def console() -> Console:
-    """Returns where to print: all text as it is, and wide enough for a table where there is no terminal to fit."""
-    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+def console(*, stderr: bool = False) -> Console:
+    """Returns where to print: all text as it is, and wide enough for a table where there is no terminal to fit.
+
+    There lines end with their last character as well: a table fills its last column with blanks.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    if stream.isatty():
+        return Console(highlight=False, markup=False, emoji=False, stderr=stderr)
+    trimmed = cast("IO[str]", _Trimmed(stream))
+    return Console(file=trimmed, highlight=False, markup=False, emoji=False, width=_WIDTH_WITHOUT_TERMINAL)
+
+
+def say(where: Console, text: str | Text) -> None:
+    """Prints a paragraph: broken between words on a terminal, which by itself would break it inside of one."""
+    where.print(text, soft_wrap=not where.is_terminal)
+
+
+class _Trimmed:
+    """Is a stream that blanks at the ends of lines do not get to; it is given whole lines."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_BLANKS.sub("", text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
 def format_bytes(count: int) -> str:

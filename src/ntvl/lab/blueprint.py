@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from ntvl.errors import UsageError
 from ntvl.kind import SITE_KINDS, Kind
+from ntvl.lab.ruleset import check_behaviour
 from ntvl.lab.topology import Host, Network, Router, SiteBuilder, Topology
 from ntvl.nat import Filtering, NatBehaviour, Passage, PortAllocation
 from ntvl.nat import Mapping as PortMapping
@@ -49,6 +50,10 @@ _ENUMS: Final[Mapping[str, type[PortMapping] | type[Filtering] | type[PortAlloca
 _LIMITS: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
     {"step": (1, 1000), "block_ports": (1, 20000), "lifetime_s": (1, 86400)}
 )
+_ALLOCATION_OF: Final[Mapping[str, PortAllocation]] = MappingProxyType(
+    {"step": PortAllocation.SEQUENTIAL, "block_ports": PortAllocation.BLOCK_RANDOM}
+)
+"""Keys that tell more of one allocation, and mean nothing for another."""
 _FLAGS: Final = ("hairpin", "translates")
 
 
@@ -102,9 +107,15 @@ def _build(document: dict[str, Any]) -> Blueprint:
         raise UsageError('it has no network: begin with [network.internet] and ipv4 = "203.0.113.0/24"')
     routers = [_router(name, keys) for name, keys in parts["router"].items()]
     insides = {router.inside for router in routers}
-    internet = next((network for network in networks if network.name not in insides), None)
-    if internet is None:
+    outermost = [network for network in networks if network.name not in insides]
+    if not outermost:
         raise UsageError("every network is inside a router: one, the Internet, must be inside none")
+    internet = outermost[0]
+    if len(outermost) > 1:
+        raise UsageError(
+            f"the networks {_words(network.name for network in outermost)} are inside no router: one alone is the"
+            " Internet, so give each other one a [router.NAME] with it inside"
+        )
     builder = SiteBuilder(internet, [_host(name, keys) for name, keys in parts["host"].items()])
     builder.networks += [network for network in networks if network is not internet]
     builder.routers += routers
@@ -116,6 +127,8 @@ def _build(document: dict[str, Any]) -> Blueprint:
             helped[name] = kind
     topology = builder.topology()
     _check_ways_out(topology)
+    if not topology.hosts:
+        raise UsageError("it has no computer: add a [host.NAME] or a [site.NAME]")
     return Blueprint(topology, helped)
 
 
@@ -210,7 +223,17 @@ def _behaviour(where: str, keys: dict[str, Any]) -> NatBehaviour:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise UsageError(f"{where} {key} is {value!r}: choose a whole number from {least} to {most}")
             values[key] = value
-    return NatBehaviour(**values)
+    nat = NatBehaviour(**values)
+    for key, allocation in _ALLOCATION_OF.items():
+        if key in keys and nat.allocation is not allocation:
+            raise UsageError(
+                f'{where} {key} is for allocation = "{allocation}", not {nat.allocation}: give that, or leave {key} out'
+            )
+    try:
+        check_behaviour(nat)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return nat
 
 
 def _add_site(

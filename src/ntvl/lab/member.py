@@ -1,6 +1,7 @@
 """The real programs on a lab's machines, and what their events say: a node as the lab sees it, and a supernode."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,7 @@ class Member:
         self.device = device
         self.state = stage.directory / f"{machine}.state"
         self.socket = stage.directory / f"{machine}.sock"
+        self.script = stage.directory / f"{machine}.sh"
         argv = [*NTVL, "node", "--json", "--community", community, "--supernode", supernode, "--name", machine]
         argv += ["--secret-file", str(secret_file), "--device", device]
         argv += ["--state", str(self.state), "--socket", str(self.socket), *arguments]
@@ -78,6 +80,12 @@ class Member:
     def restart(self) -> None:
         """Starts the node again with the same arguments; it has ended before."""
         self.program = self._start()
+
+    def write_script(self) -> None:
+        """Writes into `script` what starts this node again at a terminal, once it has ended: too much to type."""
+        argv = ["ip", "netns", "exec", self.stage.namespace(self.machine), *self._argv]
+        line = shlex.join(word for word in argv if word != "--json")
+        self.script.write_text(f'exec {line} "$@"\n')
 
     def _start(self) -> Program:
         return self.stage.start(self.machine, self._argv, name=f"node on {self.machine}", environment=self._environment)

@@ -45,11 +45,12 @@ def open_socket(namespace: str, family: int, kind: int, protocol: int = 0) -> so
 
 
 def list_processes(namespaces: Iterable[str]) -> list[int]:
-    """Returns the ids of all processes that run in any of the named namespaces."""
+    """Returns the ids of all processes that run in any of the named namespaces, or are about to enter one."""
     wanted = set()
-    for name in namespaces:
+    names = {os.fsencode(name) for name in namespaces}
+    for name in names:
         try:
-            status = os.stat(NAMESPACES / name)
+            status = os.stat(NAMESPACES / os.fsdecode(name))
         except OSError:
             continue
         wanted.add((status.st_dev, status.st_ino))
@@ -60,9 +61,18 @@ def list_processes(namespaces: Iterable[str]) -> list[int]:
                 status = os.stat(f"/proc/{entry}/ns/net")
             except OSError:
                 continue  # ended, or not ours to see
-            if (status.st_dev, status.st_ino) in wanted:
+            if (status.st_dev, status.st_ino) in wanted or _enters(entry) in names:
                 found.append(int(entry))
     return found
+
+
+def _enters(pid: str) -> bytes:
+    """Returns the namespace that a process is about to enter by `ip netns exec`, empty for any other process."""
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return b""
+    return argv[3] if argv[:3] == [b"ip", b"netns", b"exec"] and len(argv) > 3 else b""
 
 
 def _enter(namespace: str) -> None:

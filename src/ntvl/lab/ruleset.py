@@ -24,7 +24,7 @@ from typing import Final
 from ntvl.errors import UsageError
 from ntvl.nat import Filtering, Mapping, NatBehaviour, Passage, PortAllocation
 
-__all__ = ["BLOCK_FIRST_PORT", "SEQUENTIAL_FIRST_PORT", "build_ruleset", "build_sysctls"]
+__all__ = ["BLOCK_FIRST_PORT", "SEQUENTIAL_FIRST_PORT", "build_ruleset", "build_sysctls", "check_behaviour"]
 
 BLOCK_FIRST_PORT: Final = 40000
 """Where the block of a BLOCK_RANDOM router starts."""
@@ -72,7 +72,7 @@ def build_ruleset(nat: NatBehaviour, wan: str) -> str:
     Raises:
         UsageError: a behaviour that these rules cannot give; the message says which.
     """
-    _check(nat)
+    check_behaviour(nat)
     blocked = _BLOCKED[nat.passes]
     if not nat.translates or not wan:
         return _TABLE.format(blocked=blocked, sets="", prerouting="", postrouting="", remember="")
@@ -98,7 +98,12 @@ def build_sysctls(nat: NatBehaviour) -> dict[str, str]:
     }
 
 
-def _check(nat: NatBehaviour) -> None:
+def check_behaviour(nat: NatBehaviour) -> None:
+    """Checks that these rules can give a behaviour.
+
+    Raises:
+        UsageError: they cannot; the message says which part.
+    """
     if not nat.translates:
         if nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
             raise UsageError(

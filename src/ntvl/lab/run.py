@@ -22,7 +22,7 @@ from typing import Final
 from ntvl.lab.namespace import NAMESPACES, list_processes
 from ntvl.lab.program import build_environment
 
-__all__ = ["Run", "end_processes", "find_runs", "new_run", "remove_run", "remove_stale_runs"]
+__all__ = ["Run", "end_processes", "find_runs", "new_run", "remove_own_runs", "remove_run", "remove_stale_runs"]
 
 _RECORDS: Final = Path("/run/ntvl-lab")
 _NAMESPACE: Final = re.compile(r"ntvl-(?P<run>(?P<pid>\d+)-\d+)-.+")
@@ -115,6 +115,7 @@ def remove_run(run: Run) -> None:
             capture_output=True,
             env=build_environment(),
             check=False,
+            process_group=0,  # Ctrl-C at the terminal must not end it half-way
         )
     if run.directory:
         shutil.rmtree(run.directory, ignore_errors=True)
@@ -127,6 +128,13 @@ def remove_stale_runs() -> list[Run]:
     for run in stale:
         remove_run(run)
     return stale
+
+
+def remove_own_runs() -> None:
+    """Removes every run of this process, those that were kept too."""
+    for run in find_runs():
+        if run.pid == os.getpid():
+            remove_run(run)
 
 
 def end_processes(pids: Iterable[int]) -> None:

@@ -3,7 +3,7 @@
 This is the part that needs root. It does what the plan says and nothing of its own.
 """
 
-import shutil
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from types import TracebackType
 
 from ntvl.errors import UsageError
 from ntvl.lab.namespace import open_socket
@@ -39,19 +40,23 @@ class Stage:
 
     def __enter__(self) -> "Stage":
         remove_stale_runs()
-        directory = tempfile.mkdtemp(prefix="ntvl-lab-")
+        # Recorded before it is made: whoever is told to end between the two removes it by the record.
+        directory = Path(tempfile.gettempdir(), f"ntvl-lab-{secrets.token_hex(6)}")
         try:
-            self._run = new_run(self._title, directory)
+            self._run = new_run(self._title, str(directory))
+            directory.mkdir(mode=0o700)
             for command in build_plan(self.topology, self._run.prefix).up:
                 _apply(command)
         except BaseException:
             self.close()
-            shutil.rmtree(directory, ignore_errors=True)
             raise
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if not self._kept:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        told_to_end = kind is not None and not issubclass(kind, Exception)
+        if not self._kept or told_to_end:
             self.close()
 
     @property

@@ -14,6 +14,7 @@ keepalive. A kind that carried before on this network has no head start to wait 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -196,8 +197,21 @@ class Carriage:
         self._probe_at = now + PROBE_S[self._probes] if self._probes < len(PROBE_S) else None
         return self.is_carried
 
-    def silence(self, url: SupernodeUrl) -> Notice:
-        """Returns what to tell a person when nothing has an answer."""
+    def silence(self, url: SupernodeUrl, addresses: tuple[Address, ...], hosts: Sequence[str]) -> Notice:
+        """Returns what to tell a person when nothing has an answer.
+
+        Args:
+            addresses: what the supernode's name resolves to.
+            hosts: this machine's addresses.
+        """
+        families = {address.is_ipv6 for address in addresses}
+        if hosts and addresses and not families & {":" in host for host in hosts} and not self.has_proxy:
+            theirs, ours = ("IPv6", "IPv4") if True in families else ("IPv4", "IPv6")
+            text = (
+                f"supernode {url.endpoint} has {theirs} only, and this computer has none: name it by an {ours} "
+                "address, if it has one, with one more --supernode. Trying on"
+            )
+            return Notice("warning", "no-family", text)
         tried = {"tcp": f"TCP {url.port}", "wss": f"TLS {url.wss}", "proxy": f"the HTTP proxy {self._proxy}"}
         ways = [f"UDP {url.port}", *(tried[kind] for kind in self._kinds)]
         text = (

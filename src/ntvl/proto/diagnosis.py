@@ -1,9 +1,9 @@
 """Says why the path to a peer is as it is: one cause, and one thing to do about it. Pure.
 
 Both ends' records go in, of which the peer's are its word. The first of these questions that has an answer gives the
-cause: is the path direct? can the peer be talked to at all? is anybody looking for a direct path? did the two ends
-agree on an attempt? is there an address to aim at? do the NATs allow it, by theory (`ntvl.nat`)? and if they do, where
-did packets get lost?
+cause: is anybody there at all? is the path direct? can the peer be talked to? is anybody looking for a direct path?
+did the two ends agree on an attempt? is there an address to aim at? do the NATs allow it, by theory (`ntvl.nat`)? and
+if they do, where did packets get lost?
 
 Names of techniques, verdicts and kinds of candidates are open: an unknown technique is shown as it is called.
 """
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from ntvl.nat import Filtering, Mapping, NatBehaviour, PortAllocation, direct_path_possible
 from ntvl.proto.attempt import NO_SOCKETS
+from ntvl.proto.duration import format_duration
 from ntvl.proto.technique import is_dependent
 from ntvl.proto.text import printable
 from ntvl.wire.control import UNKNOWN_NAT, Candidate, Nat, Record, Records
@@ -44,6 +45,10 @@ class Cause(NamedTuple):
 _PORTS: Final = "{way_out}"
 
 CAUSES: Final[dict[str, Cause]] = {
+    "silent": Cause(
+        "{peer} does not answer by any way, and nothing has come from it for {time}.",
+        "See whether its node runs, and whether its computer is on the network.",
+    ),
     "direct": Cause("{peer} is reached directly at {address}, by {technique}: {method}.", ""),
     "no-handshake": Cause(
         "{peer} does not answer handshakes.", "See whether its node runs, and whether a log says that one was refused."
@@ -149,6 +154,8 @@ SILENCES: Final[dict[str, str]] = {
 }
 """Why only one side is shown."""
 
+SILENT_S: Final = 4.0
+"""Three questions without an answer, and nothing else for so long, are no chance loss."""
 _PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _OFFER: Final = "offer"
 _NO_GUESSES: Final = "one side lets no ports be guessed"
@@ -166,6 +173,8 @@ class Case:
         technique: what made the path.
         is_used: whether anything went in the last minutes.
         is_shaking: whether a handshake is waited for.
+        silent_s: how long nothing has come from the peer, which was asked for its side and did not answer; None where
+            it did, or could not be asked.
         ours: our side.
         theirs: the peer's side, None where it did not tell.
         offered: its NAT and candidates as its last offer or answer had them.
@@ -180,6 +189,7 @@ class Case:
     technique: str = ""
     is_used: bool = True
     is_shaking: bool = False
+    silent_s: float | None = None
 
     @property
     def nats(self) -> tuple[Nat, Nat]:
@@ -258,6 +268,8 @@ def describe_nat(nat: Nat) -> dict[str, str | None]:
 
 def diagnose(case: Case) -> Diagnosis:
     """Returns the cause."""
+    if case.silent_s is not None and case.silent_s >= SILENT_S and case.is_used:
+        return _say(case, "silent", "remote", time=format_duration(case.silent_s))
     if case.path == "direct":
         address = case.remote.rpartition(":")[0].strip("[]")
         method = METHODS.get("lan" if _is_private(address) else case.technique, "")

@@ -71,6 +71,7 @@ def _explain(
         technique=selected.technique if path == "direct" and selected is not None else _running(ours, negotiation),
         is_used=peer is not None and peer.pathfinder.is_used(now),
         is_shaking=peer is not None and peer.link.is_shaking,
+        silent_s=None if reply is not None or peer is None else peer.pathfinder.silence_s(now),
     )
     found = diagnose(case)
     asked = "timeout" if reply is None else reply.silence or "answered"

@@ -385,7 +385,12 @@ class Node:
             return None
         return Target(registration.address.host, registration.address.port, 0, (relay_id, ours))
 
-    # --- what registrations tell ---
+    # --- what registrations tell, and ask ---
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Returns this machine's addresses, none before they were told."""
+        return self._whereabouts.hosts or ()
 
     def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
         """Takes a lease, and the relay id that lets this supernode's relay carry us."""

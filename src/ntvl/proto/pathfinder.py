@@ -89,6 +89,7 @@ class Pathfinder:
         )
         self.last_data = float("-inf")
         """When frames last went either way, seconds."""
+        self._last_heard: float | None = None
         self._context = context
         self._node = surroundings
         self._overlay = overlay
@@ -110,6 +111,10 @@ class Pathfinder:
     def is_used(self, now: float) -> bool:
         """Returns whether the peer is worth keepalives and new keys."""
         return now - self.last_data < IDLE_AFTER_S
+
+    def silence_s(self, now: float) -> float | None:
+        """Returns how long nothing has come from the peer by any way that there is, None where nothing ever did."""
+        return None if self._last_heard is None else now - self._last_heard
 
     # --- sessions come and go ---
 
@@ -227,7 +232,7 @@ class Pathfinder:
         path = self._add_heard(target) if counts else None
         if path is None:
             return
-        path.last_rx = now
+        path.last_rx = self._last_heard = now
         self.negotiation.handle_observed(seen)
         if path is not self.paths.selected and now - (path.confirmed_at or now) > TRUST_S:
             path.signal(PathSignal.DISTURBED)  # An alternative that only the other side measures.
@@ -259,6 +264,7 @@ class Pathfinder:
         if self.paths.find(path.target) is not path:
             raise PeerError("transaction", "a path given up meanwhile")
         path.handle_answer(rtt_s, now, sealed=sealed)
+        self._last_heard = now
         self.negotiation.handle_confirmed(path, now)
         if path.is_checked and path.proven_at is None and self.paths.controlling:
             self._ask_proof(path, now)
@@ -311,6 +317,7 @@ class Pathfinder:
         """Notes that something authentic came by `target` at time `at`; an unknown address is where the peer moved
         to.
         """
+        self._last_heard = max(self._last_heard or at, at)
         path = self.paths.find(target)
         if path is None and target.relay is None and self._node.direct:
             path = self._add_heard(target)
@@ -335,6 +342,14 @@ class Pathfinder:
             self._wake(activity, now)
             self.last_data = now
             self.negotiation.handle_data(now)
+
+    def handle_interest(self, now: float) -> None:
+        """Takes the news that somebody asks after the peer: as data does, it keeps the path checked."""
+        path = self.paths.selected
+        if path is not None and path.is_checked and now - (path.confirmed_at or now) > ACTIVE_CHECK_S:
+            path.next_check = min(path.next_check or now, now)
+        self.last_data = now
+        self.negotiation.handle_data(now)
 
     def _wake(self, activity: Activity, now: float) -> None:
         """Looks at the path as data starts to flow: not confirmed lately means in doubt until it is."""

@@ -31,7 +31,7 @@ from ntvl.proto.handshake import Received
 from ntvl.proto.link import Link, Session
 from ntvl.proto.membership import Membership
 from ntvl.proto.path import PathState, answer_target
-from ntvl.proto.pathfinder import ACTIVE_S, Pathfinder
+from ntvl.proto.pathfinder import Pathfinder
 from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.text import explain
 from ntvl.wire.address import Address, Origin
@@ -157,8 +157,8 @@ class Peer:
         return (selected.word, str(where.address), "")
 
     def is_live(self) -> bool:
-        """Returns whether a session is up, so that the peer is kept even if every supernode forgot it."""
-        return bool(self.link.sessions)
+        """Returns whether there are a session and a way, so that the peer is kept even if every supernode forgot it."""
+        return bool(self.link.sessions) and self.pathfinder.paths.selected is not None
 
     # --- reasons to talk ---
 
@@ -177,7 +177,7 @@ class Peer:
         if len(self._pings) >= PINGS_MAX:
             self._context.count("queue-full")
             return
-        self._note_interest(now)
+        self.pathfinder.handle_interest(now)
         self._pings[number] = _Ping(now)
         self._start(now)
         self._settle(now)
@@ -189,10 +189,6 @@ class Peer:
         self._last_reset = now
         self._start(now, force=True)
         self._settle(now)
-
-    def _note_interest(self, now: float) -> None:
-        """Makes the peer worth keeping, though no data flows."""
-        self.pathfinder.last_data = max(self.pathfinder.last_data, now - ACTIVE_S)
 
     def _start(self, now: float, *, force: bool = False) -> None:
         if now >= self._refused_until and (force or self.link.sending is None):

@@ -387,7 +387,7 @@ class Registration:
             return
         self._silence_told = True
         self._mark_unreachable(now)
-        self._context.events.append(self.carriage.silence(self.url))
+        self._context.events.append(self.carriage.silence(self.url, self._addresses, self._owner.hosts))
 
     def _ask_key(self, now: float) -> None:
         self.carriage.begin(now)

@@ -42,7 +42,11 @@ class StandingOwner(Protocol):
 
 
 class RegistrationOwner(StandingOwner, Protocol):
-    """Is what a registration tells its node."""
+    """Is what a registration tells its node, and asks of it."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Returns this machine's addresses, none before they are known."""
 
     def handle_supernode_lost(self, via: int, now: float) -> None:
         """The supernode does not answer any more."""

@@ -11,7 +11,8 @@ side connects to the next 16, and the counting side to the other's public addres
 one side counts; against another that counts, and where ports are random, connections are not guessed: each guess would
 cost an entry in the NAT's table for a minute and more.
 
-Only where UDP does not get out at one end: it is worth more where it does. What the connection carries are the frames
+Only where UDP does not get out at one end, or an attempt has failed that the NATs allow, so that something drops UDP
+between just these two: a datagram path is worth more. What the connection carries are the frames
 of relayed streams, and its loopback address is checked like any path.
 
 Source of the parameters: 6 s are three of a kernel's retransmissions of a SYN at 1 s, 2 s and more of our own.
@@ -43,8 +44,8 @@ class TcpOpen(Technique):
 
     def obstacle(self, facts: Facts) -> str:
         """Returns why there is no need, or nothing to connect to."""
-        if facts.udp:
-            return "neither end is known to drop UDP"
+        if facts.udp and not _is_in_vain(facts):
+            return "UDP is not known to be dropped"
         return "" if facts.remote else "the peer offered no address"
 
     def duration_s(self, facts: Facts) -> float:
@@ -58,6 +59,12 @@ class TcpOpen(Technique):
     def schedule(self, facts: Facts) -> Schedule:
         """Returns nothing: each connection that opens is checked as it comes."""
         return []
+
+
+def _is_in_vain(facts: Facts) -> bool:
+    """Returns whether UDP has failed although both ends have one port for all peers."""
+    nats = (facts.local_nat, facts.remote_nat)
+    return facts.number > 1 and all(nat.mapping and not is_dependent(nat) for nat in nats)
 
 
 def plan_remotes(candidates: Iterable[Candidate], nat: Nat, *, guesses: bool) -> list[Address]:

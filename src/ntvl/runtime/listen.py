@@ -1,6 +1,7 @@
 """Where a supernode listens: what a person writes, and the addresses that follow from it."""
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,7 +9,7 @@ from ntvl.errors import UsageError
 from ntvl.identity.url import PORT_DEFAULT
 from ntvl.wire.address import Address, is_public
 
-__all__ = ["choose_public", "is_wildcard", "parse_listen", "parse_wss"]
+__all__ = ["choose_public", "is_wildcard", "os_reason", "parse_listen", "parse_wss"]
 
 _ANY: Final = ("0.0.0.0", "::")
 _FORMS: Final = "write ADDR:PORT, like 203.0.113.5:1971 or [2001:db8::5]:1971, or :PORT for every address"
@@ -85,3 +86,8 @@ def _split(text: str) -> tuple[str, str]:
     elif text:
         return text, str(PORT_DEFAULT)
     raise UsageError(f"{text[:60]!r} names no address to listen on; {_FORMS}.")
+
+
+def os_reason(error: OSError) -> str:
+    """Returns why the system refused, in its own words: those of libraries around it name addresses once more."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()

@@ -37,14 +37,18 @@ def choose_device_names(wanted: Sequence[str], taken: Collection[str]) -> list[s
     return names
 
 
-def find_overlap(subnet: str, routes: Iterable[Route], links: Sequence[Link]) -> str:
-    """Returns in words what `subnet` (CIDR text) would hide on this machine, empty if nothing."""
+def find_overlap(subnet: str, routes: Iterable[Route], links: Sequence[Link]) -> tuple[str, bool]:
+    """Returns in words what `subnet` (CIDR text) would hide on this machine, empty if nothing, and whether that is
+    another node's network, by the look of it.
+    """
     network = ipaddress.ip_network(subnet)
-    names = {link.index: link.name for link in links}
+    found = {link.index: link for link in links}
     for route in routes:
         if route.network.prefixlen >= PREFIX_MIN and network.overlaps(route.network):
-            return f"{route.network}, which this machine reaches through {names.get(route.index, 'another interface')}"
-    return ""
+            link = found.get(route.index)
+            words = f"{route.network}, which this machine reaches through {link.name if link else 'another interface'}"
+            return words, link is not None and link.kind == "tun" and link.name.startswith("ntvl")
+    return "", False
 
 
 async def read_plan_facts() -> tuple[list[Link], list[Route]]:

@@ -72,7 +72,6 @@ _ADVICE: Final = {
     "duplicate-node": "stop the other, or give each its own state directory with --state DIR",
     "address-taken": "choose another with --address",
     "address-outside": "choose one inside the subnet with --address",
-    "subnet-differs": "use the same --subnet on every node of the community",
 }
 """What to do about a failure, by its code."""
 JOINED_TOGETHER_S: Final = 0.3
@@ -275,11 +274,13 @@ class _Program:
         """Returns the name of each community's device, once nothing on this machine speaks against it."""
         links, routes = await read_plan_facts()
         for config in self._config.communities:
-            overlap = "" if config.lease == "none" else find_overlap(config.subnet, routes, links)
+            overlap, is_node = ("", False) if config.lease == "none" else find_overlap(config.subnet, routes, links)
             if overlap:
+                other = "choose another with --subnet, the same on every node of the community."
+                if is_node:
+                    other = f"end the node that has it, for a computer is in a community once, or {other}"
                 raise UsageError(
-                    f"The subnet {config.subnet} of the community {config.name} overlaps {overlap}; choose another "
-                    "with --subnet, the same on every node of the community."
+                    f"The subnet {config.subnet} of the community {config.name} overlaps {overlap}; {other}"
                 )
         return choose_device_names([c.device for c in self._config.communities], {link.name for link in links})
 

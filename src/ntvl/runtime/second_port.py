@@ -14,7 +14,7 @@ from typing import Final
 from ntvl.dataplane.choice import Engine
 from ntvl.dataplane.interface import Command, Event
 from ntvl.proto.reception import OTHER_SOCKET, StunPlace
-from ntvl.runtime.listen import is_wildcard
+from ntvl.runtime.listen import is_wildcard, os_reason
 from ntvl.wire.address import Address, Origin, Transmit
 from ntvl.wire.header import CONTROL_BYTES_MAX
 
@@ -120,7 +120,7 @@ class SecondPort:
                 for sock in self._sockets.values():
                     sock.close()
                 self._sockets.clear()
-                self.reason = f"UDP port {port} cannot be had ({(error.strerror or str(error)).lower()})"
+                self.reason = f"UDP port {port} cannot be had ({os_reason(error)})"
                 return
         self.port = port if self._sockets else 0
 

@@ -20,6 +20,7 @@ from ntvl.errors import PeerError, UsageError
 from ntvl.proto.reception import network_of
 from ntvl.runtime.carrier import Carrier
 from ntvl.runtime.framing import Framing, PlainFraming
+from ntvl.runtime.listen import os_reason
 from ntvl.runtime.websocket import WebSocketFraming
 from ntvl.wire.address import Address, parse_address
 
@@ -107,7 +108,7 @@ class StreamServer:
             except OSError as error:
                 if address.is_ipv6 and address.host == "::" and bound:
                     continue  # a computer without IPv6
-                raise UsageError(f"TCP port {port} cannot be had ({(error.strerror or str(error)).lower()})") from error
+                raise UsageError(f"TCP port {port} cannot be had ({os_reason(error)})") from error
             bound = True
             self._servers.append(server)
             port = server.sockets[0].getsockname()[1]

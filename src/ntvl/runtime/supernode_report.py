@@ -71,6 +71,8 @@ class SupernodeReporter:
             state: its state directory.
             socket: its control socket, if it has one.
         """
+        # A newcomer copies the first one: IPv4 is what nearly all have.
+        public, others = (sorted(hosts, key=lambda host: ":" in host) for hosts in (public, others))
         urls = [str(SupernodeUrl(host, port, key, wss or WSS_PORT_DEFAULT)) for host in (*public, *others)]
         fields = {
             "event": "ready",
@@ -97,6 +99,8 @@ class SupernodeReporter:
             )
         for host, url in zip((*public, *others), urls, strict=True):
             whence = "nodes reach it with" if host in public else "from its own network"
+            if host in public and ":" in host and ":" not in public[0]:
+                whence = "nodes with IPv6, with"
             whence = whence if host in public or host in near else "from this computer"
             self._lines.tell({}, f"{whence}:  --supernode {url}")
 

@@ -6,7 +6,6 @@ from typing import Final
 from ntvl.errors import UsageError
 from ntvl.kind import SITE_KINDS, Expectation, Kind, expect
 from ntvl.matrix import PairOutcome, technique_of
-from ntvl.nat import MATRIX
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
 from ntvl.sim.site import Site
@@ -57,10 +56,10 @@ def run_pair(left: str, right: str, *, seed: int = 1, limit_s: float | None = No
     )
 
 
-def run_matrix(pairs: Iterable[tuple[str, str]] = MATRIX, *, seed: int = 1, **faults: float) -> Iterator[PairOutcome]:
-    """Yields the outcome of each pair, each in a network of its own."""
+def run_matrix(pairs: Iterable[tuple[str, str]]) -> Iterator[PairOutcome]:
+    """Yields the outcome of each pair of kinds, each in a network of its own."""
     for left, right in pairs:
-        yield run_pair(left, right, seed=seed, **faults)
+        yield run_pair(left, right)
 
 
 def _place(net: Net, left: Kind, right: Kind) -> tuple[SimNode, SimNode]:
