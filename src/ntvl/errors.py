@@ -70,6 +70,8 @@ REASONS: Final[dict[str, str]] = {
     "unknown-channel": "TURN channel data on a channel that we did not bind",
     "no-permission": "data by a TURN server from a peer that we did not permit",
     "reflected": "our own datagram come back",
+    # gateways
+    "elsewhere": "an answer of a gateway that leads to another host",
 }
 """Every reason for a drop, a refusal or a close, with its meaning; the only list."""
 

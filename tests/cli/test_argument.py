@@ -1,5 +1,7 @@
 import pytest
+from typer.testing import CliRunner
 
+from ntvl.cli import build_app
 from ntvl.cli.argument import parse_number, parse_whole_number, refusing
 from ntvl.cli.ping import _COUNT_MAX
 from ntvl.errors import ArgumentError, UsageError
@@ -32,3 +34,15 @@ def test_what_is_wrong_while_arguments_are_judged_is_an_argument() -> None:
 
 def test_the_command_and_the_node_count_equally_far() -> None:
     assert _COUNT_MAX == COUNT_MAX
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["status"], ["ping", "x"], ["why", "x"], ["node", "--community", "home"]],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_a_socket_without_a_name_is_refused_by_every_verb(words: list[str], nothing: str) -> None:
+    done = CliRunner().invoke(build_app(words[:1]), [*words, "--socket", nothing])
+    assert isinstance(done.exception, ArgumentError)
+    assert str(done.exception).startswith("--socket names no file: give it the path of a control socket, such as /run/")

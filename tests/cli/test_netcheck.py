@@ -1,6 +1,7 @@
 """What a person reads of a report."""
 
 import json
+from collections import Counter
 from io import StringIO
 
 import pytest
@@ -77,8 +78,49 @@ def test_all_of_a_report_is_shown_within_80_columns() -> None:
         (NatReport(udp=True, translated=True), "behind a NAT."),
     ],
 )
-def test_the_first_line_says_the_most_important(report: NatReport, head: str) -> None:
-    assert show(report).splitlines()[0].endswith(head)
+def test_the_last_line_says_the_most_important(report: NatReport, head: str) -> None:
+    assert show(report).splitlines()[-1].endswith(head)
+
+
+def test_the_last_24_rows_have_what_was_found_what_it_allows_and_the_verdict() -> None:
+    lines = [line.strip() for line in show(FULL).splitlines()]
+    assert len(lines) > 24
+    assert {"what was found out", "a direct path to a peer behind"} <= set(lines[-23:])
+
+
+@pytest.mark.parametrize(
+    ("ways", "reached", "words"),
+    [
+        (
+            ("IPv4",),
+            False,
+            "no way out over IPv6, and no server was named with another address: name one by its IPv4 address.",
+        ),
+        (("IPv6",), False, "no way out over IPv4, and no server was named with another address: name one by its IPv6"),
+        ((), False, "This computer has no way out over IPv4 or IPv6: it is in no network, or has no default route."),
+        (("IPv4",), True, "no way out over IPv6, so UDP was not measured; the HTTP proxy reaches a supernode."),
+    ],
+)
+def test_a_family_that_is_missing_here_is_not_laid_to_servers(ways: tuple[str, ...], reached: bool, words: str) -> None:
+    host = "192.0.2.1" if ways == ("IPv6",) else "2001:db8::10"
+    server = Server("sn", host, 1971, (Address(host, 1971),))
+    streams = {"sn": {"proxy": "works" if reached else "no answer"}}
+    report = NatReport(udp=False, notes=("no-family",))
+    text = " ".join(show(report, servers=(server,), streams=streams, ways=ways).split())
+    assert words in text
+    assert f"{server.addresses[0]} - no way out over {'IPv4' if ways == ('IPv6',) else 'IPv6'}" in text
+    assert NOTES["no-family"] not in text, "the verdict says it"
+    said = describe(Netcheck(report, (server,), {}, ways=ways))
+    assert said["udp"] is None
+    assert said["unreachable"] == {str(server.addresses[0]): text.partition(" - ")[2].partition(" supernodes")[0]}
+
+
+def test_an_address_that_is_not_asked_is_no_silent_server() -> None:
+    server = Server("sn", "sn", 1971, (Address("192.0.2.1", 1971), Address("2001:db8::10", 1971)))
+    report = NatReport(udp=True, translated=True, servers=(ServerReport(server.addresses[0], 0.01),))
+    words = " ".join(show(report, servers=(server,), ways=("IPv4",)).split())
+    assert "[2001:db8::10]:1971 - no way out over IPv6" in words
+    assert "IPv6 no way out port mapping" in words
 
 
 def test_where_no_name_resolves_nothing_is_said_of_udp() -> None:
@@ -143,3 +185,30 @@ def test_streams_are_shown_with_their_ports_and_a_network_without_udp_is_called_
     assert "UDP is blocked here; supernodes are reached over TCP all the same." in text
     for row in ("sn:1971 TCP 1971 no answer", "sn:1971 TLS 8443 works", "sn:1971 HTTP proxy works"):
         assert row in text
+
+
+def test_a_captive_portal_and_a_proxy_that_is_needed_are_said() -> None:
+    blocked = NatReport(udp=False, notes=("no-answer",))
+    nothing = {"sn": {"tcp": "no answer", "wss": "no answer"}}
+    text = " ".join(show(blocked, streams=nothing, portal="http://login.example/").split())
+    assert text.endswith(
+        "A captive portal stands between this computer and the Internet: log in at http://login.example/ with a "
+        "browser first."
+    )
+    assert "log in with a browser" in " ".join(show(blocked, streams=nothing, portal="?").split())
+    said = describe(Netcheck(blocked, (), {}, (), nothing, portal="?"))
+    assert (said["captive_portal"], said["proxy_needed"]) == ("?", None)
+    only = {"sn": {"tcp": "no answer", "wss": "no answer", "proxy": "works"}}
+    assert "Nothing but the HTTP proxy gets out of here" in " ".join(show(blocked, streams=only).split())
+    assert describe(Netcheck(blocked, (), {}, (), only))["proxy_needed"] is True
+    assert describe(Netcheck(blocked, (), {}, (), {"sn": {"tcp": "works", "proxy": "works"}}))["proxy_needed"] is False
+    assert "portal" not in show(FULL, portal="http://login.example/")
+
+
+def test_what_gateways_said_beside_the_point_is_added_up() -> None:
+    gateways = tuple(
+        GatewayProtocols(host, (), Counter(drops))
+        for host, drops in (("a", {"type": 2}), ("b", {"type": 1, "rate": 4}))
+    )
+    assert describe(Netcheck(FULL, (), {}, gateways))["drops"] == {"rate": 4, "type": 3}
+    assert describe(Netcheck(FULL, (), {}))["drops"] == {}

@@ -61,12 +61,19 @@ FOUND: Final[dict[str, Any]] = {
 }
 
 
-def shown(found: dict[str, Any], width: int = 80) -> list[str]:
+LEFT_OUT: Final = {**RECORD, "verdict": "not-applicable", "packets": 0, "detail": "one side does not know its NAT yet"}
+
+
+def shown(found: dict[str, Any], width: int = 80, *, with_all: bool = False) -> list[str]:
     screen = console()
     screen.width = width
     with screen.capture() as capture:
-        screen.print(build_view(found), width=width)
+        screen.print(build_view(found, with_all=with_all), width=width)
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def step(technique: str, attempt: int, ours: dict[str, Any] | None, theirs: dict[str, Any] | None) -> dict[str, Any]:
+    return {"attempt": attempt, "technique": technique, "ago_s": 9.0, "local": ours, "remote": theirs}
 
 
 def test_a_paragraph_says_cause_fix_the_way_until_then_and_the_next_attempt() -> None:
@@ -106,6 +113,44 @@ def test_without_records_there_is_no_ladder_and_one_side_alone_is_marked() -> No
     assert "simultaneous-udp  12s  9/-                  no-reply" in shown(alone)
 
 
+def test_three_attempts_fit_a_terminal_of_24_rows_and_what_was_left_out_alike_is_said_once() -> None:
+    names = ("port-prediction", "tcp-simultaneous-open", "birthday")
+    attempts = [
+        [step("simultaneous-udp", number, RECORD, RECORD), *(step(name, number, LEFT_OUT, LEFT_OUT) for name in names)]
+        for number in (1, 2, 3)
+    ]
+    found = {**FOUND, "ladder": [rung for attempt in attempts for rung in attempt]}
+    lines = shown(found)
+    assert len(lines) < 24
+    assert " ".join(lines).count("know its NAT") == 1
+    assert [line.split()[0] for line in lines[-5:-1]] == ["simultaneous-udp", *(f"{n}," for n in names[:2]), "birthday"]
+    assert lines[-1] == "8 earlier steps left out; --all shows everything."
+    everything = shown(found, with_all=True)
+    assert " ".join(everything).count("know its NAT") == 3, "once for each attempt"
+    assert sum(line.startswith("simultaneous-udp") for line in everything) == 3
+    assert any("host 10.0.0.7:1" in line for line in everything)
+    assert not any("left out;" in line or " more" in line for line in everything)
+
+
+def test_what_was_left_out_for_different_reasons_has_a_row_for_each() -> None:
+    other = {**LEFT_OUT, "detail": "a reason"}
+    ladder = [step("a", 1, LEFT_OUT, LEFT_OUT), step("b", 1, other, other), step("c", 1, LEFT_OUT, other)]
+    ladder += [step("d", 1, RECORD, RECORD), step("e", 1, RECORD, RECORD)]
+    firsts = [line.split()[:1] for line in shown({**FOUND, "ladder": ladder})]
+    assert [first for first in firsts if first and first[0] in "abcde"] == [["a"], ["b"], ["c"], ["d"], ["e"]]
+
+
+def test_one_success_has_one_row_though_both_ends_began_an_attempt() -> None:
+    done, echo = {**RECORD, "verdict": "direct", "packets": 2}, {**RECORD, "verdict": "direct", "packets": 0}
+    ladder = [step("port-prediction", 1, done, None), step("simultaneous-udp", 2, echo, echo)]
+    lines = shown({**FOUND, "ladder": ladder})
+    assert [line.split() for line in lines if line.endswith(" direct")] == [["port-prediction", "9s", "2/-", "direct"]]
+    assert not any("left out" in line for line in lines)
+    assert sum(line.endswith(" direct") for line in shown({**FOUND, "ladder": ladder}, with_all=True)) == 2
+    lost_between = [ladder[0], step("simultaneous-udp", 2, RECORD, RECORD), step("port-prediction", 2, done, done)]
+    assert len([line for line in shown({**FOUND, "ladder": lost_between}, with_all=True) if "direct" in line]) == 2
+
+
 @pytest.mark.parametrize("bad", ["\x1b[2J", "[red]x", "\n\n\n", "\u202e"])
 def test_what_another_machine_says_does_not_command_the_terminal(bad: str) -> None:
     found = copy.deepcopy(FOUND)
@@ -120,10 +165,18 @@ def test_json_is_the_nodes_own_account(answering: Answer) -> None:
     done = runner.invoke(build_app(["why"]), ["why", "office", "--json", "--socket", str(path)])
     assert done.exit_code == 0
     assert json.loads(done.stdout) == FOUND
-    assert "Both routers" in runner.invoke(build_app(["why"]), ["why", "office", "--socket", str(path)]).stdout
+    text = runner.invoke(build_app(["why"]), ["why", "office", "--socket", str(path)]).stdout
+    assert "Both routers" in text
+    assert not any(line != line.rstrip() for line in text.splitlines()), "no blanks into a pipe"
 
 
 def test_without_a_node_the_sentence_says_what_to_do(tmp_path: Path) -> None:
     done = runner.invoke(build_app(["why"]), ["why", "bob", "--socket", str(tmp_path / "no")])
     assert isinstance(done.exception, UsageError)
     assert "ntvl node" in str(done.exception)
+
+
+def test_a_supernode_does_not_know_why_and_says_what_it_knows(answering: Answer) -> None:
+    path = answering("status", [])
+    done = runner.invoke(build_app(["why"]), ["why", "bob", "--socket", str(path)])
+    assert str(done.exception) == "The program at this socket answers to status, not to why; ask another."

@@ -1,27 +1,46 @@
-"""`ntvl lab matrix` with the real programs on kernel NATs."""
+"""`ntvl lab matrix` with the real programs on kernel NATs, and a wave of neighbours of the kinds that it leaves out."""
 
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from ntvl.kind import SITE_KINDS, plan_pairs
+from ntvl.kind import SITE_KINDS, parse_kinds, plan_pairs
+from ntvl.lab.field import Field, build_field
+from ntvl.lab.stage import Stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.needs_root, pytest.mark.needs_program("ip", "nft")]
 
 KINDS = ("eim-apdf", "apdm-random", "ipv6-only", "carrier-hairpin")
+SLACK = 4.0
+"""The times are multiplied by this, for the machine may have other work; a relay without need fails all the same."""
+CIRCLE = (
+    "eim-eif",
+    "apdm-block",
+    "short-lifetime",
+    "upnp",
+    "pcp",
+    "no-udp",
+    "apdm-sequential-2",
+    "triple",
+    "tcp-443",
+    "http-proxy",
+    "eim-eif",
+)
+"""Each meets the next one."""
+TECHNIQUES = {"simultaneous-udp", "port-prediction", "birthday", "tcp-simultaneous-open"}
 NTVL = [sys.executable, "-m", "ntvl"]
 
 
 @pytest.mark.timeout(180)
 def test_every_pair_gets_what_theory_allows(tmp_path: Path) -> None:
     drawing = tmp_path / "matrix.svg"
-    # Four times the time, for this machine may have other work; what is on the relay without need fails all the same.
     done = subprocess.run(
-        [*NTVL, "lab", "matrix", "--kinds", ",".join(KINDS), "--json", "--slack", "4", "--svg", str(drawing)],
+        [*NTVL, "lab", "matrix", "--kinds", ",".join(KINDS), "--json", "--slack", f"{SLACK:g}", "--svg", str(drawing)],
         capture_output=True,
         text=True,
         check=False,
@@ -31,7 +50,7 @@ def test_every_pair_gets_what_theory_allows(tmp_path: Path) -> None:
     pairs = {(pair["left"], pair["right"]): pair for pair in said["pairs"]}
     assert list(pairs) == [(a.name, b.name) for a, b in plan_pairs([SITE_KINDS[kind] for kind in KINDS])]
     assert said["ok"]
-    assert said["slack"] == 4
+    assert said["slack"] == SLACK
     assert {pair["verdict"] for pair in pairs.values()} == {"as-expected"}
     guessed = pairs["eim-apdf", "apdm-random"]
     assert (guessed["path"], guessed["technique"]) == ("direct", "birthday")
@@ -40,3 +59,37 @@ def test_every_pair_gets_what_theory_allows(tmp_path: Path) -> None:
     assert pairs["carrier-hairpin", "carrier-hairpin"]["path"] == "direct"
     assert "wave 2 of 2" in done.stderr
     assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
+
+
+class Silent:
+    """Takes what a field tells, for nobody."""
+
+    def step(self, text: str) -> None:
+        pass
+
+    def waiting(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.needs_program("miniupnpd", "tinyproxy")
+def test_neighbours_in_a_circle_get_what_theory_allows() -> None:
+    alone = SITE_KINDS["carrier-no-hairpin"]
+    wave = [(SITE_KINDS[left], SITE_KINDS[right]) for left, right in pairwise(CIRCLE)]
+    kinds = parse_kinds([*CIRCLE, alone.name])
+    with Stage(build_field(kinds)) as stage:
+        field = Field(stage, kinds, Silent(), slack=SLACK)
+        field.start()
+        outcomes = field.run_wave([*wave, (alone, alone)])
+        short = [outcome for outcome in outcomes if outcome.judge(SLACK).is_shortfall]
+        outcomes = [outcome for outcome in outcomes if outcome not in short] + field.run_again(short)
+    assert {(each.left, each.right): str(each.judge(SLACK)) for each in outcomes} == {
+        (left.name, right.name): "as-expected" for left, right in [*wave, (alone, alone)]
+    }
+    assert {each.technique for each in outcomes if each.path == "direct"} == TECHNIQUES, "each was needed somewhere"
+    assert {(each.left, each.right) for each in outcomes if each.path == "relay"} == {
+        ("triple", "tcp-443"),
+        ("tcp-443", "http-proxy"),
+        ("http-proxy", "eim-eif"),
+        (alone.name, alone.name),
+    }

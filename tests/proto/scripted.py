@@ -286,6 +286,7 @@ def settings(
     lease: str = "auto",
     address: str = "",
     communities: tuple[Community, ...] = (COMMUNITY,),
+    subnets: tuple[str, ...] = ("10.77.0.0/16", "10.77.0.0/16"),
     keys: bool = True,
     direct: bool = True,
 ) -> NodeSettings:
@@ -296,7 +297,7 @@ def settings(
         key=NodeKey.generate(chance.randbytes),
         name=name,
         communities=tuple(
-            CommunitySettings(community, device, f"ntvl{device}", lease, address)
+            CommunitySettings(community, device, f"ntvl{device}", lease, address, subnets[device])
             for device, community in enumerate(communities)
         ),
         supernodes=urls,

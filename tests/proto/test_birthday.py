@@ -81,4 +81,21 @@ def test_a_peer_without_a_public_address_cannot_be_guessed_at() -> None:
 
 
 def test_an_open_host_needs_no_server_to_tell_its_address() -> None:
-    assert {s.aim for s in TECHNIQUE.schedule(Facts(OURS, THEIRS[:1], 1, RANDOM, EASY))} == {THEIRS[0]}
+    public = Candidate("host", "203.0.113.3", 4000, 9)
+    assert {s.aim for s in TECHNIQUE.schedule(Facts(OURS, (public,), 1, RANDOM, EASY))} == {public}
+
+
+def test_nobody_has_us_punch_into_a_private_network_unless_our_own_internet_is_one() -> None:
+    inside = Candidate("srflx", "10.0.0.3", 62000, 5)
+    assert TECHNIQUE.obstacle(Facts(OURS, (inside,), 1, EASY, RANDOM)) == "the peer has no public IPv4 address"
+    assert TECHNIQUE.obstacle(Facts(OURS[:1], (inside,), 1, EASY, RANDOM)) == "the peer has no public IPv4 address"
+    ours = (Candidate("srflx", "10.0.0.2", 61000, 5),)
+    assert {s.aim.host for s in TECHNIQUE.schedule(Facts(ours, (inside,), 1, EASY, RANDOM))} == {"10.0.0.3"}
+
+
+def test_no_guess_goes_to_a_port_of_the_system_whatever_the_peer_says() -> None:
+    low = Nat(RANDOM.mapping, RANDOM.filtering, RANDOM.allocation, 0, 1, 1100)
+    ports = {shot.aim.port for shot in TECHNIQUE.schedule(facts(EASY, low))}
+    assert ports == set(range(1024, 1101))
+    none = Nat(RANDOM.mapping, RANDOM.filtering, RANDOM.allocation, 0, 1, 900)
+    assert {shot.aim.port for shot in TECHNIQUE.schedule(facts(EASY, none))} == {1024}

@@ -203,6 +203,8 @@ def test_any_list_of_a_peer_comes_out_harmless(hosts: list[str], ports: list[int
         assert str(ip) == address.host
 
 
+ZERO = ipaddress.IPv4Network("0.0.0.0/8")
+"""Passed over where a prefix may have several lengths: nothing can be sent there."""
 FORBIDDEN = [
     ipaddress.IPv4Network(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32")
@@ -215,7 +217,17 @@ FORBIDDEN += [network for network in OVERLAY if isinstance(network, ipaddress.IP
 def disguised(ip: ipaddress.IPv4Address) -> list[str]:
     """Returns an IPv4 address in all the ways in which IPv6 can carry it."""
     group = f"{int(ip) >> 16:x}:{int(ip) & 0xFFFF:x}"
-    return [str(ip), f"::ffff:{ip}", f"::FFFF:{group}", f"::{ip}", f"64:ff9b::{ip}", f"2002:{group}::1"]
+    high, low = group.split(":")
+    teredo = int(ip) ^ 0xFFFFFFFF
+    return [
+        *(str(ip), f"::ffff:{ip}", f"::FFFF:{group}", f"::{ip}", f"64:ff9b::{ip}", f"2002:{group}::1"),
+        *(f"::ffff:0:{ip}", f"2001:0:{group}::f7f7:f7f7", f"2001:0:808:808::{teredo >> 16:x}:{teredo & 0xFFFF:x}"),
+        *(
+            [f"64:ff9b:1::{ip}", f"64:ff9b:1:{high}:{int(low, 16) >> 8:x}:{int(low, 16) % 256 * 256:x}::"]
+            if ip not in ZERO
+            else []
+        ),
+    ]
 
 
 @given(

@@ -39,10 +39,16 @@ def test_where_no_supernode_has_us_there_is_nobody_to_ask() -> None:
     assert desk.said == []
 
 
-def test_leave_is_given_back_without_a_question() -> None:
-    desk, leave, _ = build()
-    leave.give_back(HOME, PEER)
-    assert desk.said == [PunchRequest(0, HOME, PEER, done=True)]
+def test_leave_is_given_back_once_to_whom_was_asked_though_others_would_be_now() -> None:
+    desks = [Desk(), Desk()]
+    chosen = list(desks)
+    leave = Leave(Context(random.Random(1).randbytes, lambda: 0.0), lambda community: chosen[0])  # type: ignore[arg-type,return-value]
+    leave.ask(HOME, PEER, lambda wait_s, now: None)
+    chosen.reverse()
+    for _ in range(2):
+        leave.give_back(HOME, PEER)
+    assert desks[0].said[1:] == [PunchRequest(0, HOME, PEER, done=True)]
+    assert desks[1].said == []
 
 
 def test_questions_that_nobody_answers_are_forgotten_beyond_a_bound() -> None:

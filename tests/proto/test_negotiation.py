@@ -440,3 +440,46 @@ def test_more_knowledge_of_the_nat_starts_an_attempt_anew_even_while_a_direct_pa
     alone.play(110.2, 110.3)
     _, second = alone.messages(Offer)
     assert (first.attempt != second.attempt, first.nat, second.nat) == (True, Nat(), RANDOM)
+
+
+# --- what a hostile member can cost ---
+
+EASY = Nat("endpoint-independent", "address-and-port-dependent", "preserving")
+RANDOM = Nat("address-and-port-dependent", "address-and-port-dependent", "random")
+
+
+def test_a_peer_that_offers_for_ever_has_us_make_few_attempts() -> None:
+    alone = Alone()
+    refused = checks = 0
+    for number in range(200):
+        now = 100.0 + number * 0.5
+        try:
+            alone.offer(now, *(THERE._replace(port=5000 + port) for port in range(24)), number=number)
+        except PeerError as error:
+            assert error.reason == "rate"
+            refused += 1
+        alone.play(now, now + 0.49)
+        checks += len(alone.sent())
+    assert refused == 200 - 8 - 9, "eight at once, then one in ten seconds"
+    assert checks < 17 * 168
+
+
+def test_a_peer_that_fires_for_ever_has_us_punch_six_times_and_then_once_in_ten_minutes() -> None:
+    alone = Alone(nat=EASY)
+    origin = Origin(Address("192.0.2.1", 1971), 0, Relay(71, 72))
+    sent = refused = 0
+    now = 100.0
+    for number in range(60):
+        alone.offer_candidates(now, Candidate("srflx", "203.0.113.77", 5000), number=number, nat=RANDOM)
+        alone.pathfinder.negotiation.handle_fire(Fire(number), now)
+        alone.play(now, now + 1.5)
+        try:
+            alone.pathfinder.negotiation.handle_message(Fire(number, heavy=True), origin, now + 1.5)
+        except PeerError as error:
+            assert error.reason == "rate"
+            refused += 1
+        alone.play(now + 1.5, now + 19.0)
+        sent += len(alone.sent())
+        now += 20.0
+    assert refused == 60 - 6 - 1, "twenty minutes hold one more"
+    assert 7 * 1500 < sent < 7 * 2000 + 60 * 10

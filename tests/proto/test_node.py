@@ -270,6 +270,21 @@ def test_two_communities_of_one_node_are_two_worlds() -> None:
     assert (lan["peers"], len(office["peers"])) == ([], 1)
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_member_of_one_community_cannot_aim_us_into_the_subnet_of_another(is_ours: bool) -> None:
+    inside = ("10.88.0.9", derive_ipv6(OTHER_COMMUNITY.id, b"\x02" + bytes(5)).partition("/")[0])
+    both = (COMMUNITY, OTHER_COMMUNITY) if is_ours else (COMMUNITY,)
+    world, ann, bob = pair(communities=both, subnets=("10.77.0.0/16", "10.88.0.0/16"), lease="none")
+    bob.node.handle_interfaces([BOB.host, "2001:db8::2"], world.now)
+    ann.node.handle_interfaces([ANN.host, *inside], world.now)
+    world.is_lost = lambda transmit, source: transmit.address in (ANN, BOB)  # so that all is tried
+    ann.want(bob.key)
+    world.run(30.0)
+    asked = {transmit.address.host for _, source, transmit in world.sent if source == BOB}
+    assert ANN.host in asked
+    assert asked & set(inside) == (set() if is_ours else set(inside))
+
+
 # --- handshakes that are refused ---
 
 

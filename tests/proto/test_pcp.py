@@ -5,6 +5,7 @@ from tests.proto.gateway import Gateway, Lan
 
 from ntvl.proto.lessee import Standing
 from ntvl.proto.pcp import PcpLessee
+from ntvl.proto.portmap import PortMapOutcome
 
 
 def pcp_times(lan: Lan) -> list[float]:
@@ -81,3 +82,32 @@ def test_another_version_is_absence() -> None:
     lan.hear(bytes((1, 0x81, 0, 1)) + bytes(20))
     assert lan.outcome("PCP").standing is Standing.ABSENT
     assert lan.outcome("PCP").text == "the gateway speaks another version of PCP"
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "external", "text"),
+    [
+        (
+            "192.168.1.1",
+            "192.168.1.10",
+            "2001:db8::5",
+            "the gateway answers with 2001:db8::5, which is no IPv4 address",
+        ),
+        ("192.168.1.1", "192.168.1.10", "::", "the gateway answers with ::, which is no IPv4 address"),
+        ("fe80::1", "2001:db8::5", "203.0.113.7", "the gateway answers with 203.0.113.7, which is no IPv6 address"),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_mapping_of_another_family_is_given_back(
+    host: str, client: str, external: str, text: str, is_late: bool
+) -> None:
+    ours = "2001:db8::5" if ":" in client else "203.0.113.7"
+    gateway = Gateway(natpmp=False, external=ours if is_late else external)
+    lan = Lan(gateway, host=host, client=client).start()
+    if is_late:
+        assert lan.mapping is not None
+        gateway.external = external
+        lan.hear(gateway.answer(lan.sent[0][1], lan.now)[0], lan.machine.gateway)
+    assert lan.mapping is None
+    assert gateway.mappings == {}
+    assert lan.outcome("PCP") == PortMapOutcome("PCP", Standing.REFUSED, text)

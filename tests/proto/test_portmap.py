@@ -176,6 +176,29 @@ def test_a_gateway_that_answers_everything_a_thousand_times_hears_four_packets_a
     assert lan.mapping is not None
 
 
+@pytest.mark.parametrize("kind", ["PCP ANNOUNCE", "PCP MAP", "NAT-PMP"])
+def test_answers_that_each_bring_on_a_request_bring_on_four_a_second_at_most(kind: str) -> None:
+    """A restart is answered within 5 s, by chance; whoever announces many gets the shortest of many waits."""
+    gateway = Gateway(pcp=kind != "NAT-PMP", natpmp=kind == "NAT-PMP")
+    lan = Lan(gateway).start()
+    lan.run(10.0)
+    assert lan.mapping is not None
+    asked = next(data for _, data in lan.sent if data[:2] == b"\x02\x01") if gateway.pcp else b""
+    before, dropped = len(lan.sent), lan.machine.drops["rate"]
+    for step in range(200):
+        for further in range(300):
+            gateway.booted = lan.now - (step + further) * 7919 % 5000
+            if kind == "PCP MAP":  # the end of the mapping, unasked
+                lan.hear(gateway.answer(asked[:4] + bytes(4) + asked[8:], lan.now)[0])
+            else:
+                lan.hear(gateway.announce(lan.now))
+        lan.run(0.05)
+    sent = [at for at, _ in lan.sent[before:]]
+    assert len(sent) <= 6 + 10 * 4
+    assert all(sum(start <= at < start + 1.0 for at in sent) <= 6 + 4 for start in sent)
+    assert lan.machine.drops["rate"] > dropped
+
+
 @given(
     st.lists(
         st.binary(max_size=80)

@@ -1,10 +1,13 @@
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from tests.runtime.test_dialler import answering
 from tests.runtime.test_stream_server import Bench, serve
 
 from ntvl.identity.url import SupernodeUrl
+from ntvl.runtime import carriers as module
 from ntvl.runtime.carriers import Carriers
 from ntvl.runtime.proxy import Proxy
 from ntvl.wire.address import Address
@@ -73,4 +76,36 @@ def test_what_a_proxy_refuses_is_said_once() -> None:
             assert "status 403" in heard.warnings[0]
             await heard.carriers.close()
 
+    asyncio.run(scenario())
+
+
+class Losing:
+    """Is a carrier that has lost something and goes on."""
+
+    address = Address("127.1.2.3", 5)
+
+    def __init__(self) -> None:
+        self.drops = Counter({"queue-full": 3})
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    def close(self) -> None:
+        self.drops["queue-full"] += 1
+
+
+def test_losses_are_counted_while_a_carrier_runs_and_once_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dial(*_: object, **__: object) -> Losing:
+        return Losing()
+
+    async def scenario() -> None:
+        async with serve() as bench:
+            heard = Heard(bench)
+            heard.carriers.want(0, "tcp")
+            await heard.next()
+            assert heard.carriers.drops == {"queue-full": 3}
+            await heard.carriers.close()
+            assert heard.carriers.drops == {"queue-full": 4}
+
+    monkeypatch.setattr(module, "dial", dial)
     asyncio.run(scenario())

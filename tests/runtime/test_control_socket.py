@@ -249,6 +249,25 @@ def test_asking_nobody_says_what_to_do(tmp_path: Path) -> None:
         list(ask(tmp_path / "no.sock", {"verb": "status"}))
 
 
+def test_asking_what_is_no_socket_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, kind in ((tmp_path, "a directory"), (tmp_path / "file", "a file")):
+        with pytest.raises(UsageError, match=f"^{path} is {kind}, not a socket; name the control socket of a node"):
+            list(ask(path, {"verb": "status"}))
+
+
+def test_a_path_that_no_socket_can_have_is_called_too_long(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is too long for a socket; name a shorter one"):
+        list(ask(tmp_path / ("x" * 120), {"verb": "status"}))
+
+
+def test_a_socket_that_a_killed_node_left_is_a_node_that_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "left"))
+    with pytest.raises(UsageError, match="No node answers at "):
+        list(ask(tmp_path / "left", {"verb": "status"}))
+
+
 def test_asking_without_permission_says_whom_to_ask_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(self: socket.socket, address: str) -> None:
         raise PermissionError(13, os.strerror(13))

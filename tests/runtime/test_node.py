@@ -113,9 +113,13 @@ def test_what_keeps_a_node_from_starting_is_one_sentence(tmp_path: Path) -> None
                 "--subnet", "10.5.0.0/16"
             )
             assert "has an interface eth0 already" in refused("--device", "eth0")
+            overlapping = ("--subnet", "10.5.0.0/16")
+            assert "has an interface eth0 already" in refused("--device", "eth0", *overlapping)
+            assert "is not a socket" in refused("--socket", str(node.secret), *overlapping)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
                 taken.bind(("0.0.0.0", 0))
                 assert "port" in refused("--port", str(taken.getsockname()[1]))
+                assert "overlaps" not in refused("--port", str(taken.getsockname()[1]), *overlapping)
             assert "no such file" in refused("--secret-file", str(tmp_path / "no"))
             (node.state / "node.key").chmod(0o644)
             assert "is open to other users (mode 0644)" in refused()

@@ -1,6 +1,8 @@
 """What the mapper says and does without a gateway, and with one that is silent; tests/interop has a real one."""
 
 import asyncio
+import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -9,6 +11,7 @@ from tests.runtime.namespace import in_namespace, ip
 
 from ntvl.proto.lessee import PortMapping, Standing
 from ntvl.runtime import portmapper as module
+from ntvl.runtime import upnp
 from ntvl.runtime.gateway import Gateway
 from ntvl.runtime.portmapper import PortMapper
 from ntvl.wire.address import Address
@@ -38,7 +41,16 @@ def test_a_machine_without_a_gateway_has_no_mapping() -> None:
     in_namespace(scenario)
 
 
-def test_the_mapper_follows_the_default_route() -> None:
+def test_the_mapper_follows_the_default_route_and_counts_what_each_gateway_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def search(gateway: Gateway, drops: Counter[str]) -> list[str]:
+        drops["elsewhere"] += gateway.host == "192.168.1.1"
+        await asyncio.Event().wait()  # until the session ends
+        return []
+
+    monkeypatch.setattr(upnp, "search", search)
+
     async def scenario() -> None:
         mapper = PortMapper(4000, on_change=lambda mapping: None)
         mapper.start()
@@ -50,8 +62,17 @@ def test_the_mapper_follows_the_default_route() -> None:
         await until(mapper, {"192.168.1.1"})
         assert {outcome.protocol for _, outcome in mapper.outcomes} == {"PCP", "NAT-PMP", "UPnP"}
         assert all(outcome.standing is Standing.ASKING for _, outcome in mapper.outcomes)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("192.168.1.5"))
+            stranger.sendto(b"no announcement", ("224.0.0.1", 5350))
+        for _ in range(250):
+            if len(mapper.drops) == 2:
+                break
+            await asyncio.sleep(0.02)
+        assert mapper.drops == {"transaction": 1, "elsewhere": 1}
         ip("route replace default via 192.168.1.2")
         await until(mapper, {"192.168.1.2"})
+        assert mapper.drops == {"transaction": 1, "elsewhere": 1}, "those of a gateway that is gone count on"
         ip("link set eth0 down")
         await until(mapper, set())
         started = asyncio.get_running_loop().time()
@@ -87,6 +108,7 @@ class Fickle:
     made: ClassVar[asyncio.Queue["Fickle"]] = asyncio.Queue()
     protocol = "PCP"
     outcomes = ()
+    drops: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, gateway: Gateway, port: int, on_change: Callable[[], None], **_: object) -> None:
         self.gateway, self.on_change = gateway, on_change

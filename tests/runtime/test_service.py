@@ -1,5 +1,6 @@
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -17,8 +18,11 @@ from ntvl.proto.settings import CommunitySettings, NodeSettings
 from ntvl.runtime import service
 from ntvl.runtime.device import Device
 from ntvl.runtime.driver import Driver
+from ntvl.runtime.portmapper import PortMapper
 from ntvl.runtime.report import Reporter
 from ntvl.runtime.service import NodeService
+from ntvl.runtime.turn import RelayChange
+from ntvl.runtime.turn_carriers import TurnCarriers
 
 BOB = bytes(range(32))
 HUB = "ntvl://" + "A" * 43 + "@hub.example:1971"
@@ -48,6 +52,7 @@ class Peers:
         peer = {"name": "bob", "id": format_key(BOB), "addresses": ["10.77.0.2/16"], "mac": "", "via": HUB}
         return {
             "node": {"name": "desk", "id": "S"},
+            "drops": {"replay": 1, "rate": 2},
             "communities": [{"name": "home", "mac": "", "addresses": [], "peers": [peer]}],
         }
 
@@ -189,6 +194,44 @@ def test_a_reply_that_comes_too_late_is_dropped() -> None:
 def test_a_wrong_question_is_refused_in_words(question: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         asyncio.run(Rig().ping([], **question))
+
+
+class Part:
+    """Is a part of the program that has dropped something, and has nothing else to tell."""
+
+    mappings = outcomes = ()
+    uri = "turn:turn.example"
+    change = RelayChange(None)
+
+    def __init__(self, **drops: int) -> None:
+        self.drops = Counter(drops)
+
+
+def test_drops_of_every_part_of_the_program_are_added_up_by_reason() -> None:
+    parts = [Part(rate=10), Part(integrity=20), Part(short=30), Part(rate=40, type=50)]
+    mapper, turn, *streams = parts
+    served = NodeService(
+        cast(Node, Peers()),
+        cast(Driver[NodeEvent], Call()),
+        cast(Engine, NoEngine()),
+        [],
+        cast(PortMapper, mapper),
+        cast(TurnCarriers, turn),
+        streams,
+    )
+
+    async def ask() -> list[dict[str, Any]]:
+        return [answer async for answer in served.handlers["status"]({"verb": "status"})]
+
+    for _ in range(2):
+        (status,) = asyncio.run(ask())
+        assert list(status["drops"].items()) == [
+            ("integrity", 20),
+            ("rate", 52),
+            ("replay", 1),
+            ("short", 30),
+            ("type", 50),
+        ]
 
 
 def test_the_status_of_a_real_node_has_the_documented_keys_in_order() -> None:

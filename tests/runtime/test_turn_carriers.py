@@ -216,3 +216,16 @@ def test_why_there_is_no_relay_is_told_in_a_sentence_once() -> None:
         assert stage.subject.change.reason == reason
 
     asyncio.run(stage.play(scenario))
+
+
+def test_what_the_relay_drops_is_counted_beyond_its_end() -> None:
+    async def scenario(stage: Stage) -> None:
+        stage.subject.want([PEER])
+        await stage.until(lambda: len(stage.server.requests) >= 3)
+        stage.endpoint.tell(stage.server.indicate(OTHER, b"stranger"))
+        await stage.until(lambda: stage.subject.drops)
+        assert stage.subject.drops == {"no-permission": 1}
+        await stage.subject.close()
+        assert stage.subject.drops == {"no-permission": 1}
+
+    run(scenario)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import random
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,7 +15,7 @@ from tests.runtime.igd import ACTIONS, ANY, DESCRIPTION, HOST, Igd, page_of, run
 from ntvl.proto.lessee import PortMapping, Standing
 from ntvl.runtime import requester, upnp
 from ntvl.runtime.gateway import Gateway
-from ntvl.runtime.requester import REQUESTS_MAX, GatewayRequester, is_of_gateway
+from ntvl.runtime.requester import BODY_BYTES_MAX, REQUESTS_MAX, GatewayRequester, is_of_gateway
 from ntvl.runtime.ssdp import SearchListener
 from ntvl.runtime.upnp import UpnpGateway, UpnpRefusedError
 from ntvl.wire.address import Address
@@ -29,7 +30,7 @@ def meet(igd: Igd, scenario: Callable[[UpnpGateway], Awaitable[None]], monkeypat
     async def run() -> None:
         async with running(igd):
 
-            async def found(gateway: Gateway) -> list[str]:
+            async def found(gateway: Gateway, drops: Counter[str]) -> list[str]:
                 return [igd.location]
 
             monkeypatch.setattr(upnp, "search", found)
@@ -38,7 +39,8 @@ def meet(igd: Igd, scenario: Callable[[UpnpGateway], Awaitable[None]], monkeypat
     asyncio.run(run())
 
 
-def refused(igd: Igd, monkeypatch: pytest.MonkeyPatch) -> UpnpRefusedError:
+def refused(igd: Igd, monkeypatch: pytest.MonkeyPatch, drops: dict[str, int] | None = None) -> UpnpRefusedError:
+    """Returns why there is no mapping; `drops` is what is counted, None for whatever is."""
     caught: list[UpnpRefusedError] = []
 
     async def scenario(gateway: UpnpGateway) -> None:
@@ -47,6 +49,7 @@ def refused(igd: Igd, monkeypatch: pytest.MonkeyPatch) -> UpnpRefusedError:
             await gateway.add()
         caught.append(error.value)
         assert gateway.mapping is None
+        assert drops in (None, gateway.drops)
 
     meet(igd, scenario, monkeypatch)
     return caught[0]
@@ -137,7 +140,7 @@ def test_nothing_is_fetched_from_elsewhere() -> None:
 def test_a_redirect_is_not_followed(place: str, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     igd = Igd()
     igd.pages[place] = page_of("", "307 Temporary Redirect", f"Location: {to}\r\n")
-    assert refused(igd, monkeypatch).standing in (Standing.ABSENT, Standing.REFUSED)
+    assert refused(igd, monkeypatch, {"elsewhere": 1}).standing in (Standing.ABSENT, Standing.REFUSED)
     assert "/other.xml" not in igd.asked
     assert not igd.entries
 
@@ -161,15 +164,27 @@ def test_a_base_address_elsewhere_is_passed_over(monkeypatch: pytest.MonkeyPatch
 def test_headers_without_end_are_not_read_to_the_end(headers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     igd = Igd()
     igd.pages["/desc.xml"] = page_of(DESCRIPTION.format(scpd="/scpd.xml", control="/control"), more=headers)
-    assert refused(igd, monkeypatch).standing is Standing.ABSENT
+    assert refused(igd, monkeypatch, {"format": 1}).standing is Standing.ABSENT
 
 
-def test_what_unfolds_is_not_unfolded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_document_is_refused_for_its_length_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = DESCRIPTION.format(scpd="/scpd.xml", control="/control")
+    standing = {}
+    for length in (BODY_BYTES_MAX, 300_000):
+        igd = Igd()
+        igd.external = "10.0.0.2"  # so that whoever reads the document is refused later, in other words
+        igd.pages["/desc.xml"] = page_of(sound + " " * (length - len(sound)))
+        standing[length] = refused(igd, monkeypatch, {"long": 1} if length > BODY_BYTES_MAX else {}).standing
+    assert standing == {BODY_BYTES_MAX: Standing.NOT_PUBLIC, 300_000: Standing.ABSENT}
+
+
+@pytest.mark.parametrize("spaces", [0, 10_000_000])
+def test_what_unfolds_is_not_unfolded(spaces: int, monkeypatch: pytest.MonkeyPatch) -> None:
     igd = Igd()
-    packed = gzip.compress(DESCRIPTION.format(scpd="/scpd.xml", control="/control").encode() + b" " * 10_000_000)
+    packed = gzip.compress(DESCRIPTION.format(scpd="/scpd.xml", control="/control").encode() + b" " * spaces)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(packed)}\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
     igd.pages["/desc.xml"] = head.encode() + packed
-    assert refused(igd, monkeypatch).standing is Standing.ABSENT
+    assert refused(igd, monkeypatch, {"format": 1}).standing is Standing.ABSENT
 
 
 def test_a_service_at_another_host_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +264,8 @@ def test_a_mapping_that_leads_elsewhere_is_a_refusal(monkeypatch: pytest.MonkeyP
 
 def test_answers_to_a_search_come_from_the_gateway_and_name_it() -> None:
     found: list[str] = []
-    listener = SearchListener("192.168.1.1", found.append)
+    drops: Counter[str] = Counter()
+    listener = SearchListener("192.168.1.1", found.append, drops)
 
     def answer(location: str) -> bytes:
         return f"HTTP/1.1 200 OK\r\nST: x\r\nLOCATION: {location}\r\n\r\n".encode()
@@ -258,6 +274,8 @@ def test_answers_to_a_search_come_from_the_gateway_and_name_it() -> None:
     listener.datagram_received(answer("http://203.0.113.9/a"), ("192.168.1.1", 1900))
     listener.datagram_received(b"HTTP/1.1 200 OK\r\n\xff\xfe: \0\r\n\r\n", ("192.168.1.1", 1900))
     listener.datagram_received(b"HTTP/1.1 200 \xff\n", ("192.168.1.1", 1900))
+    listener.datagram_received(b"NOTIFY * HTTP/1.1\r\n\r\n", ("192.168.1.1", 1900))
     assert found == []
+    assert drops == {"transaction": 1, "elsewhere": 1, "format": 2, "type": 1}
     listener.datagram_received(answer("http://192.168.1.1:5000/a"), ("192.168.1.1", 40000))
     assert found == ["http://192.168.1.1:5000/a"]

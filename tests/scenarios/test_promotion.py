@@ -20,7 +20,7 @@ def test_endpoint_independent_pairs_are_direct_within_two_seconds_of_the_first_p
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_promotion_loses_doubles_and_disorders_no_packet(seed: int) -> None:
+def test_promotion_loses_and_doubles_no_packet(seed: int) -> None:
     net = Net(seed=seed)
     net.supernode()
     a, b = net.node(behind="eim-apdf"), net.node(behind="eim-apdf")

@@ -1,13 +1,15 @@
 """A NAT reboots, a node changes its network, an hour is slept through: traffic is back within 3 s of connectivity,
-whatever technique had made the pair direct.
+whatever technique had made the pair direct, and whatever carries it where UDP does not get out.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import pytest
 
+from ntvl.nat import Chain, NatBehaviour, Passage
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
 
@@ -19,6 +21,31 @@ PAIRS: Final = {
     "prediction": ("apdm-sequential", "eim-apdf"),
     "relayed": ("apdm-random", "apdm-random"),
 }
+PROXY: Final = "proxy.example:3128"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Is where the left node of a pair is that needs more than a NAT's kind to tell.
+
+    Args:
+        behind: the router, both before and after a move.
+        over: what the supernode is reached by there.
+        direct: whether theory allows a direct path to a home router.
+    """
+
+    behind: str | Chain
+    over: str
+    direct: bool
+    proxies: tuple[str, ...] = ()
+
+
+PLACES: Final = {
+    "no-udp": Place((NatBehaviour(passes=Passage.NO_UDP),), "tcp", True),
+    "tcp-443": Place((NatBehaviour(passes=Passage.TCP_443),), "wss", False),
+    "http-proxy": Place((NatBehaviour(passes=Passage.NOTHING),), f"wss through proxy {PROXY}", False, (PROXY,)),
+    "pcp": Place("eim-apdf+pcp", "udp", True),
+}
 
 
 def talking(pair: str, seed: int) -> tuple[Net, SimNode, SimNode]:
@@ -28,10 +55,14 @@ def talking(pair: str, seed: int) -> tuple[Net, SimNode, SimNode]:
     a, b = (net.node(behind=kind) for kind in PAIRS[pair])
     net.join()
     net.run(6.0)  # The NATs are known now.
-    net.stream(a, b, packets=100, spacing_s=0.2)
-    net.run(20.0)
+    talk(net, a, b)
     assert net.is_direct(a, b) == (pair != "relayed")
     return net, a, b
+
+
+def talk(net: Net, a: SimNode, b: SimNode) -> None:
+    net.stream(a, b, packets=100, spacing_s=0.2)
+    net.run(20.0)
 
 
 def reboot_left(net: Net, a: SimNode, b: SimNode) -> None:
@@ -48,6 +79,12 @@ def reboot_right_anew(net: Net, a: SimNode, b: SimNode) -> None:
 
 def move_left(net: Net, a: SimNode, b: SimNode) -> None:
     net.move(a, behind="eim-apdf")
+
+
+def move_left_alike(net: Net, a: SimNode, b: SimNode) -> None:
+    (router,) = net.routers(a)
+    protocols = () if router.service is None else router.service.protocols
+    net.move(a, behind=net.site((router.behaviour,), protocols=protocols))
 
 
 def move_right(net: Net, a: SimNode, b: SimNode) -> None:
@@ -95,6 +132,27 @@ def test_traffic_is_back_within_three_seconds(pair: str, event: Callable[[Net, S
     event(net, a, b)
     took_s = seconds_until_back(net, a, b)
     assert took_s < BACK_S, f"{took_s:.1f} s"
+
+
+@pytest.mark.parametrize("event", [reboot_left, reboot_left_anew, move_left_alike, unplug_a_minute, sleep_left])
+@pytest.mark.parametrize("name", PLACES)
+def test_so_it_is_where_udp_does_not_get_out_or_a_port_is_mapped(
+    name: str, event: Callable[[Net, SimNode, SimNode], None]
+) -> None:
+    place = PLACES[name]
+    net = Net(1)
+    net.supernode()
+    a, b = net.node(behind=place.behind, proxies=place.proxies), net.node(behind="eim-apdf")
+    net.join()
+    net.run(12.0)  # It is known by now whether UDP gets out.
+    talk(net, a, b)
+    assert a.over() == place.over
+    assert net.is_direct(a, b) == place.direct
+    assert bool(net.routers(a)[0].forwards) == (name == "pcp")
+    event(net, a, b)
+    took_s = seconds_until_back(net, a, b)
+    assert took_s < BACK_S, f"{took_s:.2f} s"
+    net.run_until(lambda: a.over() == place.over, BACK_S, "the supernode again")
 
 
 @pytest.mark.parametrize("event", [reboot_left, reboot_right_anew, move_right])

@@ -85,6 +85,14 @@ def test_what_is_no_literal_endpoint_is_refused(host: str, port: int) -> None:
         "64:ff9b::255.255.255.255",
         "2002:7f00:1::1",
         "2002:e000:fb::1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::127.0.0.1",
+        "64:ff9b:1:2:3:4:224.0.0.251",
+        "64:ff9b:1:7f00:0:100::",
+        "64:ff9b:1:7f:0:1::",
+        "64:ff9b:1:9:7f:0:100:0",
+        "2001:0:7f00:1:8000:3b0e:f7f7:f7f7",
+        "2001:0:808:808:8000:3b0e:80ff:fffe",
     ],
 )
 def test_a_peer_cannot_aim_a_node_at_itself_or_its_neighbours(host: str) -> None:
@@ -92,15 +100,40 @@ def test_a_peer_cannot_aim_a_node_at_itself_or_its_neighbours(host: str) -> None
 
 
 @pytest.mark.parametrize(
-    "host", ["192.168.1.7", "10.0.0.1", "100.64.3.4", "203.0.113.5", "2001:db8::5", "fd00::5", "64:ff9b::8.8.8.8"]
+    "host",
+    [
+        "192.168.1.7",
+        "10.0.0.1",
+        "100.64.3.4",
+        "203.0.113.5",
+        "2001:db8::5",
+        "fd00::5",
+        "64:ff9b::8.8.8.8",
+        "64:ff9b:1::8.8.8.8",
+        "64:ff9b:1:808:8:800::",
+        "::ffff:0:8.8.8.8",
+        "2001:0:808:808:8000:3b0e:f7f7:f7f7",
+    ],
 )
 def test_private_and_public_addresses_are_targets(host: str) -> None:
     assert is_usable_target(parse_address(host, 1971))
 
 
 def test_an_ipv4_address_inside_an_ipv6_one_is_found() -> None:
-    for host in ("::10.77.1.2", "::ffff:10.77.1.2", "64:ff9b::10.77.1.2", "2002:a4d:102:9::1"):
-        assert str(find_addresses(host)[1]) == "10.77.1.2"
+    for host in (
+        "::10.77.1.2",
+        "::ffff:10.77.1.2",
+        "::ffff:0:10.77.1.2",
+        "64:ff9b::10.77.1.2",
+        "2002:a4d:102:9::1",
+        "64:ff9b:1:a4d:1:200::",
+        "64:ff9b:1:a:4d:102::",
+        "64:ff9b:1:0:a:4d01:200:0",
+        "64:ff9b:1::10.77.1.2",
+        "2001:0:a4d:102:8000:3b0e:f7f7:f7f7",
+        "2001:0:808:808:8000:3b0e:f5b2:fefd",
+    ):
+        assert "10.77.1.2" in map(str, find_addresses(host)[1:])
     for host in ("10.77.1.2", "2001:db8::a4d:102"):
         assert [str(ip) for ip in find_addresses(host)] == [host]
 

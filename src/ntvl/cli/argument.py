@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ntvl.errors import ArgumentError, UsageError
 
-__all__ = ["parse_number", "parse_whole_number", "refusing"]
+__all__ = ["parse_number", "parse_socket", "parse_whole_number", "refusing"]
 
 
 @contextmanager
@@ -42,3 +43,16 @@ def parse_number(flag: str, text: str, least: float, most: float) -> float:
     if least <= number <= most:
         return number
     raise ArgumentError(f"{flag} takes a number from {least:g} to {most:g}, not {text[:40]!r}.")
+
+
+def parse_socket(text: str | Path) -> Path:
+    """Returns the path of a control socket; for a default typer calls it with what it is already.
+
+    Raises:
+        ArgumentError: it names nothing. A `Path` of nothing would be the directory that we are in.
+    """
+    if not str(text).strip():
+        raise ArgumentError(
+            "--socket names no file: give it the path of a control socket, such as /run/ntvl/ntvl.sock."
+        )
+    return Path(text)

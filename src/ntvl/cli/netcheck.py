@@ -1,8 +1,12 @@
-"""`ntvl netcheck`: what the NATs in front of this computer do, and which direct paths that allows."""
+"""`ntvl netcheck`: what the NATs in front of this computer do, and which direct paths that allows.
+
+All of it is longer than a terminal, so what matters most comes last: what was found, what it allows, and the verdict.
+"""
 
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Final
@@ -21,8 +25,9 @@ from ntvl.errors import UsageError
 from ntvl.nat import KINDS, Filtering, Mapping, PortAllocation, direct_path_possible
 from ntvl.proto.nat_report import NOTES, NatReport, Pooling
 from ntvl.runtime.lines import printable
-from ntvl.runtime.netcheck import Netcheck, parse_servers, run_netcheck
+from ntvl.runtime.netcheck import FAMILIES, Netcheck, family_of, parse_servers, run_netcheck
 from ntvl.runtime.stream_check import WORKS
+from ntvl.wire.address import Address
 
 __all__ = ["OTHERS", "build_view", "describe", "judge", "netcheck"]
 
@@ -38,8 +43,9 @@ OTHERS: Final[dict[str, str]] = {
 }
 """Kinds of NAT of the other side, in words; others of `ntvl.nat.KINDS` look like one of these."""
 
-_SAID_FIRST: Final = ("no-answer", "no-server")
-"""Notes that the first line has already."""
+_NOT_MEASURED: Final = ("no-server", "no-family")
+_SAID_LAST: Final = ("no-answer", *_NOT_MEASURED)
+"""Notes that the last line has already."""
 _INDENT: Final = (0, 0, 0, 2)
 _WIDTH: Final = 80
 _MAPPINGS: Final = {
@@ -105,9 +111,13 @@ def describe(found: Netcheck) -> dict[str, Any]:
             for each in report.servers
         ],
         "unresolved": {server.name: server.problem for server in found.servers if server.problem},
+        "unreachable": {str(address): _no_way(address) for address in found.not_asked},
         "proxies": found.proxies,
         "port_mapping": {each.gateway: list(each.protocols) for each in found.gateways},
         "streams": found.streams,
+        "proxy_needed": found.proxy_needed,
+        "captive_portal": found.portal or None,
+        "drops": dict(sorted(sum((each.drops for each in found.gateways), Counter[str]()).items())),
     }
 
 
@@ -128,25 +138,29 @@ def judge(report: NatReport, kind: str) -> str:
 def build_view(found: Netcheck) -> RenderableType:
     """Returns what a person reads, fit for 80 columns."""
     report = found.report
-    parts: list[RenderableType] = [Text(_head(report, found.streams), style="bold"), "", _facts(found)]
-    if report.udp and report.translated is not None:
-        parts += ["", Text("a direct path to a peer behind", style="bold"), _prospects(report)]
-    parts += ["", Text("servers", style="bold"), _servers(found)]
+    parts: list[RenderableType] = [Text("servers", style="bold"), _servers(found)]
     if found.streams:
         parts += ["", Text("supernodes without UDP", style="bold"), _streams(found)]
-    notes = [code for code in report.notes if report.udp or code not in _SAID_FIRST]
+    notes = [code for code in report.notes if report.udp or code not in _SAID_LAST]
     if notes:
         parts += ["", Text("what could not be found out, or not for sure", style="bold")]
         parts += [_item(NOTES[code]) for code in notes]
-    return Group(*parts)
+    parts += ["", Text("what was found out", style="bold"), _facts(found)]
+    if report.udp and report.translated is not None:
+        parts += ["", Text("a direct path to a peer behind", style="bold"), _prospects(report)]
+    return Group(*parts, "", Text(_verdict(found), style="bold"))
 
 
-def _head(report: NatReport, streams: dict[str, dict[str, str]]) -> str:
-    is_reached = any(WORKS in ways.values() for ways in streams.values())
+def _verdict(found: Netcheck) -> str:
+    report = found.report
+    is_reached = any(WORKS in ways.values() for ways in found.streams.values())
+    if found.portal and not report.udp and not is_reached:
+        place = "" if found.portal == "?" else f" at {found.portal}"
+        return f"A captive portal stands between this computer and the Internet: log in{place} with a browser first."
     if not _is_measured(report):
-        if is_reached:
-            return "No server's name resolves here, so UDP was not measured; the HTTP proxy reaches a supernode."
-        return "No server's name resolves here, so nothing was measured."
+        return _why_not_measured(found, is_reached=is_reached)
+    if found.proxy_needed:
+        return "Nothing but the HTTP proxy gets out of here; supernodes are reached through it."
     if not report.udp and is_reached:
         return "UDP is blocked here; supernodes are reached over TCP all the same."
     if not report.udp:
@@ -161,9 +175,27 @@ def _head(report: NatReport, streams: dict[str, dict[str, str]]) -> str:
     return "UDP works. This computer is behind a NAT."
 
 
+def _why_not_measured(found: Netcheck, *, is_reached: bool) -> str:
+    if "no-family" not in found.report.notes:
+        if is_reached:
+            return "No server's name resolves here, so UDP was not measured; the HTTP proxy reaches a supernode."
+        return "No server's name resolves here, so nothing was measured."
+    lacks = " or ".join(family for family in FAMILIES if family not in found.ways)
+    if is_reached:
+        return (
+            f"This computer has no way out over {lacks}, so UDP was not measured; the HTTP proxy reaches a supernode."
+        )
+    if not found.ways:
+        return f"This computer has no way out over {lacks}: it is in no network, or has no default route."
+    return (
+        f"This computer has no way out over {lacks}, and no server was named with another address: name one by its "
+        f"{found.ways[0]} address."
+    )
+
+
 def _is_measured(report: NatReport) -> bool:
     """Returns whether any server could be asked."""
-    return report.udp or "no-server" not in report.notes
+    return report.udp or not set(_NOT_MEASURED) & set(report.notes)
 
 
 def _facts(found: Netcheck) -> RenderableType:
@@ -180,7 +212,7 @@ def _facts(found: Netcheck) -> RenderableType:
             table.add_row("ports", _ports(report))
             table.add_row("addresses", _pooling(report))
             table.add_row("hairpinning", {True: "yes", False: "no", None: "unknown"}[report.hairpin])
-    table.add_row("IPv6", _ipv6(report))
+    table.add_row("IPv6", _ipv6(found))
     table.add_row("port mapping", _port_mapping(found))
     proxies = [f"{name}={printable(value)}" for name, value in found.proxies.items()]
     table.add_row("HTTP proxy", ", ".join(proxies) or "none in the environment")
@@ -224,7 +256,10 @@ def _pooling(report: NatReport) -> str:
     return "unknown" if report.pooling is None else "paired: always the same public address"
 
 
-def _ipv6(report: NatReport) -> str:
+def _ipv6(found: Netcheck) -> str:
+    report = found.report
+    if "IPv6" not in found.ways:
+        return "no way out"
     if not report.ipv6_address:
         asked = any(server.address.is_ipv6 for server in report.servers)
         return "no answer" if asked else "not tried: no server with an IPv6 address"
@@ -252,10 +287,16 @@ def _servers(found: Netcheck) -> RenderableType:
         table.add_row(
             str(server.address), format_milliseconds(rtt), str(server.seen_at) if server.seen_at else "no answer"
         )
+    for address in found.not_asked:
+        table.add_row(str(address), "-", _no_way(address))
     for named in found.servers:
         if named.problem:
             table.add_row(printable(named.name), "-", f"not resolved: {printable(named.problem)}")
     return Padding(table, _INDENT)
+
+
+def _no_way(address: Address) -> str:
+    return f"no way out over {family_of(address)}"
 
 
 def _streams(found: Netcheck) -> RenderableType:

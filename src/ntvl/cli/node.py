@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ntvl.cli.argument import refusing
+from ntvl.cli.argument import parse_socket, refusing
 from ntvl.config import DEFAULT_MTU, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_SUBNET, MTU_MAX, MTU_MIN, Flags, load_config
 from ntvl.errors import UsageError
 
@@ -112,7 +112,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="PATH",
-            readable=False,
+            parser=parse_socket,
             help=f"Where `ntvl status` and `ntvl ping` find this node. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]",
             rich_help_panel=_NODE,
         ),

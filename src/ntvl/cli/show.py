@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ntvl.cli.argument import parse_socket
 from ntvl.config import DEFAULT_SOCKET, DEFAULT_STATE, SUPERNODE_SOCKET
 from ntvl.runtime.lines import printable
 from ntvl.runtime.report import supernode_label
@@ -37,7 +38,7 @@ SocketOption = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
-        readable=False,
+        parser=parse_socket,
         help=f"The node's control socket. [NTVL_SOCKET] [default: {DEFAULT_SOCKET}]",
         show_default=False,
     ),

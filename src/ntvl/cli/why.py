@@ -1,4 +1,8 @@
-"""`ntvl why`: why a peer is reached as it is, in one paragraph, with what both ends tried below it."""
+"""`ntvl why`: why a peer is reached as it is, in one paragraph, with what both ends tried below it.
+
+What a person reads fits a terminal of 24 rows as a rule: of several attempts the last is shown, and what several
+techniques came to alike is said once. Programs, and those who ask for all, get every record.
+"""
 
 import json
 from typing import Annotated, Any, Final
@@ -9,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ntvl.cli.show import SocketOption, console, format_milliseconds, format_span, socket_path
+from ntvl.cli.show import SocketOption, console, format_count, format_milliseconds, format_span, socket_path
 from ntvl.errors import UsageError
 from ntvl.proto.duration import format_duration
 from ntvl.runtime.control_client import ask
@@ -19,7 +23,6 @@ from ntvl.runtime.report import supernode_label
 __all__ = ["build_view", "paragraph", "why"]
 
 _WIDTH: Final = 80
-_ROWS_MAX: Final = 8
 _PLACES_MAX: Final = 4
 
 
@@ -28,7 +31,10 @@ def why(
         str, typer.Argument(metavar="PEER", help="Name, address or the start of a key, as `ntvl status` shows them.")
     ],
     socket: SocketOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    with_all: Annotated[
+        bool, typer.Option("--all", help="Show all that is on record, not the last attempt alone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all that is on record.")] = False,
 ) -> None:
     """Say why a peer is reached as it is: one cause, one thing to do about it, and what both ends have tried.
 
@@ -42,7 +48,7 @@ def why(
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         screen = console()
-        screen.print(build_view(found), width=min(_WIDTH, screen.width))
+        screen.print(build_view(found, with_all=with_all), width=min(_WIDTH, screen.width))
 
 
 def paragraph(found: dict[str, Any]) -> str:
@@ -64,8 +70,8 @@ def paragraph(found: dict[str, Any]) -> str:
     return printable(" ".join(part for part in parts if part))
 
 
-def build_view(found: dict[str, Any]) -> RenderableType:
-    """Returns what a person reads, fit for 80 columns."""
+def build_view(found: dict[str, Any], *, with_all: bool = False) -> RenderableType:
+    """Returns what a person reads, fit for 80 columns: of the attempts the last alone, or all of them."""
     name = printable(found["name"])
     address = next((printable(a).partition("/")[0] for a in found["addresses"]), found["id"][:8])
     parts: list[RenderableType] = [
@@ -73,11 +79,36 @@ def build_view(found: dict[str, Any]) -> RenderableType:
         "",
         Text(paragraph(found)),
         "",
-        _ends(found, name),
+        _ends(found, name, with_all=with_all),
     ]
-    if found["ladder"]:
-        parts += ["", _ladder(found["ladder"], name)]
+    ladder = found["ladder"] if with_all else _real_steps(found["ladder"])
+    shown = ladder if with_all else [rung for rung in ladder if rung["attempt"] == ladder[-1]["attempt"]]
+    if shown:
+        parts += ["", _ladder(shown, name)]
+    if len(shown) < len(ladder):
+        earlier = format_count(len(ladder) - len(shown), "earlier step")
+        parts.append(Text(f"{earlier} left out; --all shows everything.", style="dim"))
     return Group(*parts)
+
+
+def _real_steps(ladder: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the steps without the echo of a success: both ends may begin an attempt at one moment, and the second
+    then ends where it begins, with the path that the first has found.
+    """
+    steps: list[dict[str, Any]] = []
+    for rung in ladder:
+        is_echo = steps and _is_direct(steps[-1]) and _is_direct(rung)
+        if not is_echo or any(end and end["packets"] for end in _both(rung)):
+            steps.append(rung)
+    return steps
+
+
+def _is_direct(rung: dict[str, Any]) -> bool:
+    return {end["verdict"] for end in _both(rung) if end} == {"direct"}
+
+
+def _both(rung: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    return rung["local"], rung["remote"]
 
 
 def _table(*columns: str, wrapped: str = "") -> Table:
@@ -87,23 +118,38 @@ def _table(*columns: str, wrapped: str = "") -> Table:
     return table
 
 
-def _ends(found: dict[str, Any], name: str) -> Table:
+def _ends(found: dict[str, Any], name: str, *, with_all: bool) -> Table:
     table = _table("end", "NAT", "may be reached at", wrapped="may be reached at")
     for label, end in (("here", found["ends"]["local"]), (name, found["ends"]["remote"])):
         places = [printable(each) for each in end["candidates"]]
-        more = [f"{len(places) - _PLACES_MAX} more"] if len(places) > _PLACES_MAX else []
-        table.add_row(label, end["nat"]["word"] or "unknown", ", ".join(places[:_PLACES_MAX] + more) or "-")
+        if len(places) > _PLACES_MAX and not with_all:
+            places = [*places[:_PLACES_MAX], f"{len(places) - _PLACES_MAX} more"]
+        table.add_row(label, end["nat"]["word"] or "unknown", ", ".join(places) or "-")
     return table
 
 
 def _ladder(ladder: list[dict[str, Any]], name: str) -> Table:
-    """Returns the last steps, oldest first: packets and verdicts of this end and of the other."""
+    """Returns steps, oldest first: packets and verdicts of this end and of the other."""
     table = _table("technique", "ago", f"packets here/{name}", "verdict", wrapped="verdict")
-    for rung in ladder[-_ROWS_MAX:]:
-        ends = (rung["local"], rung["remote"])
-        packets = "/".join(_packets(end) for end in ends)
-        table.add_row(printable(rung["technique"]), format_span(rung["ago_s"]), packets, _verdict(ends, name))
+    for rungs in _rows(ladder):
+        ends = _both(rungs[0])
+        table.add_row(
+            ",\n".join(printable(rung["technique"]) for rung in rungs),
+            format_span(rungs[0]["ago_s"]),
+            "/".join(_packets(end) for end in ends),
+            _verdict(ends, name),
+        )
     return table
+
+
+def _rows(ladder: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Returns the steps by row: techniques of one attempt that were left out for the same reason share one."""
+    rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for number, rung in enumerate(ladder):
+        ends = [None if end is None else (end["verdict"], end["detail"]) for end in _both(rung)]
+        is_left_out = all(end is None or end[0] == "not-applicable" for end in ends)
+        rows.setdefault((rung["attempt"], *ends) if is_left_out else (number,), []).append(rung)
+    return list(rows.values())
 
 
 def _packets(end: dict[str, Any] | None) -> str:

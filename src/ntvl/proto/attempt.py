@@ -107,7 +107,8 @@ class Attempt:
         self._ask_leave = ask_leave
         self._dial = dial
         self._dialled = dialled
-        self._may_punch = False
+        self.may_punch = False
+        """Whether there is leave for a heavy technique."""
         self._half_round_s = 0.0
         self.put_off_s = 0.0
         """How long a heavy technique is put off; 0.0 where none was."""
@@ -161,7 +162,7 @@ class Attempt:
     def handle_fire(self, now: float, *, heavy: bool = False) -> None:
         """Takes the agreed moment: the checks start now, or those of a heavy technique as soon as it is its turn."""
         if heavy and not self.ours:
-            self._may_punch = True
+            self.may_punch = True
             if self.state is AttemptState.ASKING and self._wake_at is not None:
                 self._wake_at = min(self._wake_at, now)
         elif self.state is AttemptState.ANSWERED:
@@ -180,7 +181,7 @@ class Attempt:
             self.put_off_s = wait_s
             self._skip("another punch is under way behind the same address", now, verdict="put-off")
             return False
-        self._may_punch = True
+        self.may_punch = True
         self._wake_at = now + self._half_round_s
         return True
 
@@ -218,7 +219,7 @@ class Attempt:
             self.state = AttemptState.RUNNING
             self._next_technique(now)
         elif self.state is AttemptState.ASKING:
-            if self._may_punch:
+            if self.may_punch:
                 self.state = AttemptState.RUNNING
                 self._next_technique(now)
             else:
@@ -241,7 +242,7 @@ class Attempt:
         while self._techniques:
             technique = self._techniques[0]
             obstacle = technique.obstacle(facts)
-            if technique.is_heavy and not obstacle and not self._may_punch:
+            if technique.is_heavy and not obstacle and not self.may_punch:
                 self.state = AttemptState.ASKING
                 wait_s = HEAVY_FIRE_WAIT_S if not self.ours else LEAVE_WAIT_S if self._ask_leave() else 0.0
                 self._wake_at = now + wait_s

@@ -23,6 +23,8 @@ MAPPINGS: Final = 128
 """Sockets, and so mappings, on the side whose NAT draws ports."""
 GUESSES_MAX: Final = 2000
 """Packets of the other side in one attempt."""
+PORT_MIN: Final = 1024
+"""No NAT gives lower ones to who does not ask for them, and programs that others rely on listen there."""
 _SPACING_S: Final = 0.005
 _HEAD_START_S: Final = 0.3
 """So long mappings are made before guesses begin."""
@@ -86,4 +88,4 @@ def _guesses(facts: Facts) -> int:
 
 def _range(nat: Nat) -> range:
     low, high = sorted((nat.low, nat.high))  # The peer's word, in whatever order.
-    return range(low, high + 1)
+    return range(max(low, PORT_MIN), max(high, PORT_MIN) + 1)

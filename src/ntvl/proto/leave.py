@@ -30,6 +30,7 @@ class Leave:
         self._context = context
         self._supernode = supernode
         self._open: dict[int, OnLeave] = {}
+        self._asked: dict[tuple[bytes, bytes], Registration] = {}
         self._puncher: object = None
 
     def ask(self, community: bytes, peer: bytes, on_leave: OnLeave) -> bool:
@@ -41,12 +42,13 @@ class Leave:
         while len(self._open) >= _OPEN_MAX:
             del self._open[next(iter(self._open))]
         self._open[request] = on_leave
+        self._asked[community, peer] = registration
         registration.send(PunchRequest(request, community, peer))
         return True
 
     def give_back(self, community: bytes, peer: bytes) -> None:
         """Says that the punch with a peer is over."""
-        registration = self._supernode(community)
+        registration = self._asked.pop((community, peer), None)
         if registration is not None:
             registration.send(PunchRequest(0, community, peer, done=True))
 

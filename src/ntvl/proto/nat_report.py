@@ -17,6 +17,7 @@ __all__ = ["NOTES", "Confidence", "NatReport", "Pooling", "ServerReport"]
 NOTES: Final[dict[str, str]] = {
     "no-answer": "No server answered: UDP is blocked, or all of them are down.",
     "no-server": "There was nobody to ask, as no server's name resolves: nothing was measured.",
+    "no-family": "Nothing was measured: no server has an address of a family (IPv4, IPv6) with a way out here.",
     "no-ipv4": "No server answered over IPv4, so there is nothing to say about IPv4's NAT.",
     "server-silent": "At least one server did not answer.",
     "server-error": "At least one server answered with an error.",

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from ntvl.dataplane.interface import Target
 from ntvl.errors import PeerError
 from ntvl.proto.attempt import PUT_OFF_S, Attempt, AttemptState
+from ntvl.proto.bucket import TokenBucket
 from ntvl.proto.candidates import Network, usable_candidates
 from ntvl.proto.checks import Checks
 from ntvl.proto.context import Context
@@ -39,6 +40,12 @@ LATE_S: Final = 3.0
 QUESTIONS_MAX: Final = 32
 SWAP_AT: Final = 3
 """The attempt for which the side makes the offer that answered before: roles matter to some NATs (DCUtR swaps too)."""
+OFFERS_PER_S: Final = 0.1
+OFFERS_BURST: Final = 8.0
+"""Attempts that a peer may have us make: it sends where it says, some 200 checks each. Its own pace is far below."""
+PUNCHES_PER_S: Final = 1 / 600
+PUNCHES_BURST: Final = 6.0
+"""The same of heavy techniques, of some 2,000 packets each: two rounds of three, for who changes networks."""
 FIRE_AGAIN_S: Final = (0.2, 0.6)
 """`Fire` for a heavy technique is repeated: one lost datagram would waste thousands."""
 
@@ -104,6 +111,8 @@ class Negotiation:
         self._overlay = overlay
         self._dialling = Dialling(surroundings, keeper, overlay=overlay)
         self._attempt: Attempt | None = None
+        self._offers = TokenBucket(OFFERS_PER_S, OFFERS_BURST)
+        self._punches = TokenBucket(PUNCHES_PER_S, PUNCHES_BURST)
         self._attempts = 0
         self._has_worked = False
         self._recent = ("", float("-inf"))
@@ -213,7 +222,11 @@ class Negotiation:
                 self.handle_fire(message, now)
 
     def handle_offer(self, offer: Offer, origin: Origin, now: float) -> None:
-        """Takes the peer's offer and answers it."""
+        """Takes the peer's offer and answers it.
+
+        Raises:
+            PeerError: reason "rate": it makes more than an honest peer does.
+        """
         mine = self._attempt
         if mine is not None and mine.ours and mine.state is AttemptState.OFFERED and self._keeper.paths.controlling:
             return  # Both offered at once: the controlling side's attempt stands, and it is on its way to the peer.
@@ -223,8 +236,11 @@ class Negotiation:
             nowhere = Answer(offer.attempt, checks.ufrag, checks.password, guesses=False)
             self._keeper.send(nowhere, answer_target(origin))
             return
+        is_new = mine is None or mine.ours or mine.number != offer.attempt
+        if is_new and not self._offers.take(now):
+            raise PeerError("rate", "offers")
         self._set_credentials(offer)
-        if mine is None or mine.ours or mine.number != offer.attempt:
+        if mine is None or is_new:
             self._keeper.disturb(now)  # Who seeks a path anew has no trust in the one in use: it moved, or began anew.
             self._drop_attempt()
             self._keeper.paths.forget_unconfirmed()
@@ -248,12 +264,20 @@ class Negotiation:
             self._keeper.send(Fire(mine.number), None)
 
     def handle_fire(self, fire: Fire, now: float) -> None:
-        """Takes the agreed moment."""
+        """Takes the agreed moment.
+
+        Raises:
+            PeerError: reason "rate": a heavy technique too many.
+        """
         attempt = self._attempt
         if attempt is None or attempt.number != fire.attempt:
             return
-        if not fire.heavy or attempt.ours or self._node.leave.begin(self):
-            attempt.handle_fire(now, heavy=fire.heavy)
+        if fire.heavy and not attempt.ours and not attempt.may_punch:
+            if not self._node.leave.begin(self):
+                return
+            if not self._punches.take(now):
+                raise PeerError("rate", "heavy techniques")
+        attempt.handle_fire(now, heavy=fire.heavy)
 
     def _ask_leave(self, number: int) -> bool:
         return self._node.leave.ask(

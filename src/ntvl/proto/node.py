@@ -446,7 +446,9 @@ class Node:
     # --- addresses ---
 
     def _punch_supernode(self, community: bytes) -> Registration | None:
-        return next((r for r in self._registrations if r.relay_id(community) is not None), None)
+        """Returns the supernode that all members ask who have it: the one with the least key."""
+        usable = (r for r in self._registrations if r.relay_id(community) is not None)
+        return min(usable, key=lambda registration: registration.key or b"", default=None)
 
     def _handle_nat(self, now: float) -> None:
         for peer in self._roll.peers():

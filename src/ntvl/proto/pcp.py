@@ -85,8 +85,19 @@ class PcpLessee(Lessee):
         if response.result:
             error = _WORDS.get(response.result) or f"the gateway answers with error {response.result}"  # type: ignore[call-overload]
             self._refuse(error, response.lifetime_s, now)
+        elif (":" in response.external_host) != (":" in self._client):
+            self._refuse_family(response.external_host, now)
         else:
             self._mapped(response.external_host, response.external_port, response.lifetime_s, now)
+
+    def _refuse_family(self, host: str, now: float) -> None:
+        """Gives back what leads to us from the other family: we asked for our own (section 11.1), and nobody who takes
+        the mapping for our address of this family could be reached by it.
+        """
+        self._send(self._build_removal(), now)
+        self._lose()
+        family = "IPv6" if ":" in self._client else "IPv4"
+        self._refuse(f"the gateway answers with {host}, which is no {family} address", 0.0, now)
 
     def _build_request(self) -> bytes:
         if not self._nonce:

@@ -39,7 +39,8 @@ _ASK_S: Final = (0.0, 0.25, 0.75, 1.5)
 _REPEAT_S: Final = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 1.8, 2.2, 2.6)
 _AIM_S: Final = (0.0, 0.3, 0.8)
 _SPACING_S: Final = 0.005
-_PORT_MIN: Final = 1
+_PORT_MIN: Final = 1024
+"""No NAT gives lower ones to who does not ask for them, and programs that others rely on listen there."""
 _PORT_MAX: Final = 65535
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from ntvl.nat import Mapping, PortAllocation
-from ntvl.wire.address import Address
+from ntvl.wire.address import Address, is_public
 from ntvl.wire.control import UNKNOWN_NAT, Aim, Candidate, Nat
 
 __all__ = [
@@ -143,9 +143,12 @@ def is_dependent(nat: Nat) -> bool:
 
 def public_aim(facts: Facts) -> Candidate | None:
     """Returns the peer's IPv4 address on the Internet, None without one; its port counts only where that is one for all
-    peers.
+    peers. A private address counts where our own network calls such a one public: nobody has us punch into our LAN.
     """
     public = [c for c in facts.remote if c.kind == "srflx" and ":" not in c.host]
     if not public and facts.remote_nat.mapping == Mapping.ENDPOINT_INDEPENDENT:
         public = [c for c in facts.remote if ":" not in c.host]
+    seen = [c.host for c in facts.local if c.kind == "srflx" and ":" not in c.host]
+    if not seen or any(map(is_public, seen)):
+        public = [c for c in public if is_public(c.host)]
     return max(public, key=lambda c: c.priority, default=None)

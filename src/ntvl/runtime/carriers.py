@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ntvl.errors import PeerError
 from ntvl.identity.url import SupernodeUrl
+from ntvl.runtime.carrier import Carrier
 from ntvl.runtime.dialler import ProxyError, dial
 from ntvl.runtime.proxy import Proxy
 from ntvl.wire.address import Address
@@ -45,8 +46,14 @@ class Carriers:
         self._warned: set[str] = set()
         self._addresses: dict[int, Sequence[Address]] = {}
         self._tasks: dict[tuple[int, str], asyncio.Task[None]] = {}
-        self.drops: Counter[str] = Counter()
-        """What carriers lost, by reason, and why streams ended that did not break."""
+        self._drops: Counter[str] = Counter()
+        """Of carriers that ended."""
+        self._running: set[Carrier] = set()
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what carriers lost since the start, and why streams ended that did not break, by reason."""
+        return sum((carrier.drops for carrier in self._running), self._drops)
 
     def set_addresses(self, index: int, addresses: Sequence[Address]) -> None:
         """Takes what a supernode's name resolves to."""
@@ -80,16 +87,18 @@ class Carriers:
                 self._engine,
                 proxy=self._proxies[index],
             )
+            self._running.add(carrier)
             try:
                 self._tell(index, kind, carrier.address)
                 await carrier.run()
             finally:
                 carrier.close()
-                self.drops.update(carrier.drops)
+                self._running.discard(carrier)
+                self._drops.update(carrier.drops)
         except ProxyError as error:
             self._warn_once(str(error))
         except PeerError as error:
-            self.drops[error.reason] += 1
+            self._drops[error.reason] += 1
         except (OSError, ssl.SSLError, EOFError):
             pass  # Refused, unreachable, broken, too slow: there is nothing to count, and the machine tries others.
         if self._tasks.get((index, kind)) is asyncio.current_task():

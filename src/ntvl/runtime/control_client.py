@@ -50,9 +50,14 @@ def _refusal(path: Path, error: OSError) -> UsageError:
         return UsageError(f"The program at {path} accepts questions and does not answer; it may hang.")
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"You may not ask the node at {path}; ask as root, or as the user who runs it.")
+    if error.errno == errno.ECONNREFUSED and not path.is_socket():
+        kind = "a directory" if path.is_dir() else "a file"
+        return UsageError(f"{path} is {kind}, not a socket; name the control socket of a node with --socket PATH.")
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return UsageError(
             f"No node answers at {path}; start one with `ntvl node`, or name its socket with --socket PATH."
         )
+    if error.errno is None:  # what the system was not even asked
+        return UsageError(f"The path {path} is too long for a socket; name a shorter one with --socket PATH.")
     reason = (error.strerror or str(error)).lower()
     return UsageError(f"Cannot ask the program at {path}: {reason}.")

@@ -50,9 +50,6 @@ class DirectStreams:
         tell_port: hears a dialling's port, 0 for none, and as which address a server sees it.
         tell_stream: hears of each stream that has opened: dialling, the other end's address, the carrier's.
         tell_end: hears of a told stream's end, but not of one that was wanted.
-
-    Attributes:
-        drops: what carriers lost, and why streams ended that did not break, by reason.
     """
 
     def __init__(
@@ -63,7 +60,9 @@ class DirectStreams:
         tell_stream: Callable[[int, Address, Address], None],
         tell_end: Callable[[Address], None],
     ) -> None:
-        self.drops: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter()
+        """Of carriers that ended."""
+        self._running: set[Carrier] = set()
         self._engine = engine
         self._tell_port = tell_port
         self._tell_stream = tell_stream
@@ -71,6 +70,11 @@ class DirectStreams:
         self._diallings: dict[int, _Dialling] = {}
         self._streams: dict[Address, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what carriers lost since the start, and why streams ended that did not break, by reason."""
+        return sum((carrier.drops for carrier in self._running), self._drops)
 
     def want_port(self, number: int, servers: Sequence[Address]) -> None:
         """Binds a port and asks one of these servers as which address it sees it."""
@@ -141,7 +145,7 @@ class DirectStreams:
                 if observed is None:
                     continue  # It greets as a node does: the next one.
             except PeerError as error:
-                self.drops[error.reason] += 1
+                self._drops[error.reason] += 1
             except OSError:
                 pass  # Refused, unreachable, too slow: the next one.
             else:
@@ -176,19 +180,21 @@ class DirectStreams:
         try:
             reader, writer = await asyncio.open_connection(sock=sock)
             carrier = Carrier(reader, writer, PlainFraming(), self._engine)
+            self._running.add(carrier)
             async with asyncio.timeout(GREET_S):
                 await carrier.start()
             if carrier.address is None or self._diallings.get(dialling.number) is not dialling:
                 return
             await self._run(carrier, carrier.address, dialling.number, remote)
         except PeerError as error:
-            self.drops[error.reason] += 1
+            self._drops[error.reason] += 1
         except OSError:
             pass  # It broke, or did not greet in time.
         finally:
             if carrier is not None:
                 carrier.close()
-                self.drops.update(carrier.drops)
+                self._running.discard(carrier)
+                self._drops.update(carrier.drops)
 
     async def _run(self, carrier: Carrier, address: Address, number: int, remote: Address) -> None:
         task = asyncio.current_task()

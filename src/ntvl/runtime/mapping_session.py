@@ -8,6 +8,7 @@ a mapping the others rest until it is lost.
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
@@ -75,6 +76,11 @@ class MappingSession:
     def outcomes(self) -> tuple[PortMapOutcome, ...]:
         """Returns how each protocol fares."""
         return self._machine.outcomes + ((self._upnp_outcome,) if self._upnp is not None else ())
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what was dropped, by reason."""
+        return self._machine.drops + (self._upnp.drops if self._upnp is not None else Counter())
 
     def open(self) -> None:
         """Begins to ask.

@@ -5,6 +5,7 @@ system's resolver included, which is given up on after a while.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import threading
@@ -20,20 +21,25 @@ from ntvl.identity.url import SupernodeUrl, check_server_host, parse_supernode_u
 from ntvl.proto.classification import LIMIT_S, SOCKETS, Classification
 from ntvl.proto.nat_report import NatReport
 from ntvl.runtime.clock import boot_time
+from ntvl.runtime.interfaces import DEFAULT_WAYS
+from ntvl.runtime.portal import find_portal
 from ntvl.runtime.presence import GatewayProtocols, read_protocols
 from ntvl.runtime.resolver import Lookup, look_up
-from ntvl.runtime.stream_check import check_streams
+from ntvl.runtime.stream_check import WORKS, check_streams
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.header import CONTROL_BYTES_MAX
 
-__all__ = ["STUN_PORT", "Netcheck", "Server", "find_proxies", "parse_servers", "run_netcheck"]
+__all__ = ["FAMILIES", "STUN_PORT", "Netcheck", "Server", "family_of", "find_proxies", "parse_servers", "run_netcheck"]
 
 STUN_PORT: Final = 3478
 """Port of STUN servers where none is written (RFC 8489 section 15.1)."""
+FAMILIES: Final = ("IPv4", "IPv6")
 RESOLVE_S: Final = 1.5
 STREAMS_S: Final = 3.0
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _BATCH_MAX: Final = 64
+_ANY_PORT: Final = 9
+_NO_WAY: Final = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _PORT_TRIES: Final = 8
 
 
@@ -55,7 +61,8 @@ class Server:
 class Netcheck:
     """Is everything that was found: `proxies` are variables of the environment, passwords left out; `gateways` are
     those of this host, with the port-mapping protocols that they speak; `streams` says by the name of a supernode what
-    came of each way without UDP, see `check_streams`.
+    came of each way without UDP, see `check_streams`; `ways` are the families, "IPv4" and "IPv6", in which this host
+    has a way out; `portal` is where a captive portal leads to, see `find_portal`.
     """
 
     report: NatReport
@@ -63,6 +70,31 @@ class Netcheck:
     proxies: dict[str, str]
     gateways: tuple[GatewayProtocols, ...] = ()
     streams: dict[str, dict[str, str]] = field(default_factory=dict)
+    ways: tuple[str, ...] = FAMILIES
+    portal: str = ""
+
+    @property
+    def proxy_needed(self) -> bool | None:
+        """Returns whether supernodes are reached through the HTTP proxy alone; None where they are not at all."""
+        working = {kind for ways in self.streams.values() for kind, word in ways.items() if word == WORKS}
+        if self.report.udp or working - {"proxy"}:
+            return False
+        return True if working else None
+
+    @property
+    def not_asked(self) -> tuple[Address, ...]:
+        """Returns the servers' addresses of a family without a way out: to ask them would only look like silence."""
+        return tuple(
+            address
+            for server in self.servers
+            for address in _one_of_each_family(server.addresses)
+            if family_of(address) not in self.ways
+        )
+
+
+def family_of(address: Address) -> str:
+    """Returns "IPv4" or "IPv6"."""
+    return FAMILIES[address.is_ipv6]
 
 
 def parse_servers(supernodes: Sequence[str], stuns: Sequence[str]) -> tuple[Server, ...]:
@@ -97,18 +129,23 @@ def run_netcheck(servers: Sequence[Server], environ: Mapping[str, str], *, looku
     """
     began = time.monotonic()
     resolved = _resolve(servers, lookup)
-    targets = [address for server in resolved for address in _one_of_each_family(server.addresses)]
+    named = [address for server in resolved for address in _one_of_each_family(server.addresses)]
+    sources = _find_sources([*named, *(Address(host, _ANY_PORT) for host in DEFAULT_WAYS)])
+    ways = tuple(family for family in FAMILIES if family in map(family_of, sources))
+    targets = [address for address in named if family_of(address) in ways]
     with ExitStack() as stack:
         sockets = [_open_pair(stack) for _ in range(SOCKETS)]
         machine = Classification(
             targets,
-            hosts=_own_hosts(targets),
+            hosts=tuple(dict.fromkeys(sources[target] for target in targets if sources.get(target))),
             ports=[pair[False].getsockname()[1] for pair in sockets],
             random=os.urandom,
             limit_s=LIMIT_S - (time.monotonic() - began),
         )
-        report, gateways, streams = asyncio.run(_run(machine, sockets, resolved, environ))
-    return Netcheck(report, resolved, find_proxies(environ), gateways, streams)
+        report, gateways, streams, portal = asyncio.run(_run(machine, sockets, resolved, environ))
+    if named and not targets:
+        report = replace(report, notes=("no-family",))
+    return Netcheck(report, resolved, find_proxies(environ), gateways, streams, ways, portal)
 
 
 async def _run(
@@ -116,14 +153,17 @@ async def _run(
     sockets: Sequence[dict[bool, socket.socket]],
     servers: Sequence[Server],
     environ: Mapping[str, str],
-) -> tuple[NatReport, tuple[GatewayProtocols, ...], dict[str, dict[str, str]]]:
-    """Looks at UDP, at gateways and at streams at one time."""
+) -> tuple[NatReport, tuple[GatewayProtocols, ...], dict[str, dict[str, str]], str]:
+    """Looks at UDP, at gateways, at streams and for a portal at one time."""
     supernodes = [(server.name, server.url, server.addresses) for server in servers if server.url is not None]
     asked = [(url, addresses) for _, url, addresses in supernodes]
-    report, gateways, found = await asyncio.gather(
-        _drive(machine, sockets), read_protocols(), check_streams(asked, environ, STREAMS_S)
+    report, gateways, found, portal = await asyncio.gather(
+        _drive(machine, sockets),
+        read_protocols(),
+        check_streams(asked, environ, STREAMS_S),
+        find_portal(asked, STREAMS_S),
     )
-    return report, gateways, dict(zip((name for name, _, _ in supernodes), found, strict=True))
+    return report, gateways, dict(zip((name for name, _, _ in supernodes), found, strict=True)), portal
 
 
 # --- driving ---
@@ -203,15 +243,22 @@ def _open_pair(stack: ExitStack) -> dict[bool, socket.socket]:
     return {False: ipv4}
 
 
-def _own_hosts(targets: Sequence[Address]) -> tuple[str, ...]:
-    """Returns the addresses of ours from which the kernel sends to these; to connect a UDP socket sends nothing."""
-    hosts: dict[str, None] = {}
+def _find_sources(targets: Sequence[Address]) -> dict[Address, str]:
+    """Returns from which address of ours the kernel sends to each; to connect a UDP socket sends nothing.
+
+    Those are left out to which it knows no way. Where it does not tell for another reason the address is "".
+    """
+    found: dict[Address, str] = {}
     for target in targets:
         family = socket.AF_INET6 if target.is_ipv6 else socket.AF_INET
-        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asked:
-            asked.connect(target)
-            hosts[str(asked.getsockname()[0])] = None
-    return tuple(hosts)
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as asked:
+                asked.connect(target)
+                found[target] = str(asked.getsockname()[0])
+        except OSError as error:
+            if error.errno not in _NO_WAY:
+                found[target] = ""
+    return found
 
 
 # --- names ---

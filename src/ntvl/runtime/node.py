@@ -140,7 +140,8 @@ class _Program:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1) has SIGHUP ignored
                 loop.add_signal_handler(number, self._signalled, number)
         self._reporter.on_deferred = self._defer_flush
-        names = await self._choose_devices()
+        links, _ = await read_plan_facts()
+        names = choose_device_names([c.device for c in self._config.communities], {link.name for link in links})
         communities = await asyncio.to_thread(_derive, self._config.communities, secrets)
         if self._stop.is_set():
             return
@@ -173,10 +174,12 @@ class _Program:
         )
         self._turn = self._carriers_by_turn(driver, node, engine_address(listen, engine.port))
         mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
-        self._service = NodeService(node, driver, engine, self._devices, mapper, self._turn)
+        streams = (self._carriers, self._direct_streams)
+        self._service = NodeService(node, driver, engine, self._devices, mapper, self._turn, streams)
         control = ControlSocket(self._config.socket, self._service.handlers)
         await control.open()
         try:
+            await self._check_subnets()  # last: a second node here has one of the above wrong as well
             self._reporter.started(
                 name=self._config.name, key=self._key.public, port=engine.port, socket=str(self._config.socket)
             )
@@ -270,8 +273,8 @@ class _Program:
             guesses=self._config.punch == "all",
         )
 
-    async def _choose_devices(self) -> list[str]:
-        """Returns the name of each community's device, once nothing on this machine speaks against it."""
+    async def _check_subnets(self) -> None:
+        """Refuses a community whose subnet would hide a network of this machine."""
         links, routes = await read_plan_facts()
         for config in self._config.communities:
             overlap, is_node = ("", False) if config.lease == "none" else find_overlap(config.subnet, routes, links)
@@ -282,7 +285,6 @@ class _Program:
                 raise UsageError(
                     f"The subnet {config.subnet} of the community {config.name} overlaps {overlap}; {other}"
                 )
-        return choose_device_names([c.device for c in self._config.communities], {link.name for link in links})
 
     def _mapper(self, driver: Driver[NodeEvent], node: Node, port: int) -> PortMapper:
         def tell(mapping: Address | None) -> None:

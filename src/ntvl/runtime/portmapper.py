@@ -12,6 +12,7 @@ belongs to both.
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -56,6 +57,8 @@ class PortMapper:
         self._random = random
         self._clock = clock
         self._sessions: dict[Gateway, MappingSession] = {}
+        self._drops: Counter[str] = Counter()
+        """Of sessions that ended."""
         self._told: tuple[Address, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -82,6 +85,11 @@ class PortMapper:
     def outcomes(self) -> tuple[tuple[str, PortMapOutcome], ...]:
         """Returns for each gateway and protocol how it fares: the gateway's address, and the outcome."""
         return tuple((s.gateway.host, outcome) for s in self._ordered() for outcome in s.outcomes)
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what was dropped since the start, by reason, whichever gateways there were."""
+        return sum((session.drops for session in self._sessions.values()), self._drops)
 
     @property
     def description(self) -> str:
@@ -126,8 +134,12 @@ class PortMapper:
 
     async def _follow(self, gateways: tuple[Gateway, ...]) -> None:
         gone = [self._sessions.pop(gateway) for gateway in list(self._sessions) if gateway not in gateways]
+        counted = [session.drops for session in gone]
+        self._drops = sum(counted, self._drops)
         self._tell()
         await asyncio.gather(*(session.close() for session in gone))
+        for session, before in zip(gone, counted, strict=True):
+            self._drops += session.drops - before
         for gateway in gateways:
             if gateway not in self._sessions:
                 session = MappingSession(gateway, self.port, self._tell, random=self._random, clock=self._clock)

@@ -7,9 +7,10 @@ whose ports can be mapped.
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ntvl.proto.presence import PRESENCE_S, Presence
 from ntvl.runtime.clock import boot_time
@@ -25,10 +26,14 @@ __all__ = ["GatewayProtocols", "read_protocols"]
 
 @dataclass(frozen=True, slots=True)
 class GatewayProtocols:
-    """Is a gateway's literal address, and the protocols that it speaks: of "PCP", "NAT-PMP" and "UPnP"."""
+    """Is a gateway's literal address, and the protocols that it speaks: of "PCP", "NAT-PMP" and "UPnP".
+
+    `drops` counts what came and was no answer of the gateway, by reason.
+    """
 
     gateway: str
     protocols: tuple[str, ...]
+    drops: Counter[str] = field(default_factory=Counter)
 
 
 async def read_protocols() -> tuple[GatewayProtocols, ...]:
@@ -41,22 +46,26 @@ async def read_protocols() -> tuple[GatewayProtocols, ...]:
 
 
 async def _look(gateway: Gateway) -> GatewayProtocols:
-    asked, has_upnp = await asyncio.gather(_ask(gateway), _has_upnp(gateway))
-    return GatewayProtocols(gateway.host, (*asked, UPNP) if has_upnp else asked)
+    drops: Counter[str] = Counter()
+    asked, has_upnp = await asyncio.gather(_ask(gateway, drops), _has_upnp(gateway, drops))
+    return GatewayProtocols(gateway.host, (*asked, UPNP) if has_upnp else asked, drops)
 
 
-async def _has_upnp(gateway: Gateway) -> bool:
+async def _has_upnp(gateway: Gateway, drops: Counter[str]) -> bool:
     if gateway.is_ipv6:
         return False
+    upnp = UpnpGateway(gateway, 1, random=os.urandom)
     try:
         async with asyncio.timeout(PRESENCE_S):
-            await UpnpGateway(gateway, 1, random=os.urandom).find()
+            await upnp.find()
     except (UpnpRefusedError, TimeoutError):
         return False
+    finally:
+        drops.update(upnp.drops)
     return True
 
 
-async def _ask(gateway: Gateway) -> tuple[str, ...]:
+async def _ask(gateway: Gateway, drops: Counter[str]) -> tuple[str, ...]:
     machine = Presence(gateway.host, gateway.client)
     loop = asyncio.get_running_loop()
     came = asyncio.Event()
@@ -83,6 +92,7 @@ async def _ask(gateway: Gateway) -> tuple[str, ...]:
                 machine.handle_timeout(boot_time())
         finally:
             loop.remove_reader(opened)
+            drops.update(machine.drops)
 
 
 def _reader(opened: socket.socket, machine: Presence, came: asyncio.Event) -> Callable[[], None]:

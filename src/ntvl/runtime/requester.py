@@ -5,6 +5,7 @@ literal address is spoken: no names, no redirects, no proxy, no cookies, no comp
 bounded in number, size and time.
 """
 
+from collections import Counter
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from async_upnp_client.exceptions import UpnpError
 
 from ntvl.runtime.gateway import Gateway
 
-__all__ = ["BODY_BYTES_MAX", "REQUESTS_MAX", "REQUEST_S", "GatewayRequester", "is_of_gateway"]
+__all__ = ["BODY_BYTES_MAX", "REQUESTS_MAX", "REQUEST_S", "DocumentError", "GatewayRequester", "is_of_gateway"]
 
 URL_CHARS_MAX: Final = 512
 BODY_BYTES_MAX: Final = 256 * 1024
@@ -46,14 +47,21 @@ def is_of_gateway(url: str, gateway: str) -> bool:
         return False
 
 
+class DocumentError(UpnpError):
+    """Says why a document was not fetched, or not to its end: it is counted."""
+
+
 class GatewayRequester(UpnpRequester):
     """Fetches from one gateway, and from nobody else.
 
     Args:
         gateway: where to fetch from, and from which of our addresses.
+    Attributes:
+        drops: what was not fetched, or not to its end, by reason.
     """
 
     def __init__(self, gateway: Gateway) -> None:
+        self.drops: Counter[str] = Counter()
         self._gateway = gateway
         self._left = REQUESTS_MAX
 
@@ -65,13 +73,13 @@ class GatewayRequester(UpnpRequester):
         """Makes one request, without redirects, within `REQUEST_S` and `BODY_BYTES_MAX`.
 
         Raises:
-            UpnpError: it leads elsewhere, or what comes is too much.
+            DocumentError: it leads elsewhere, or what comes is too much.
             aiohttp.ClientError, OSError, TimeoutError: no answer.
         """
         if not is_of_gateway(http_request.url, self._gateway.host):
-            raise UpnpError("a document that is not the gateway's own")
+            raise self._refusal("elsewhere", "a document that is not the gateway's own")
         if self._left <= 0:
-            raise UpnpError("too many documents")
+            raise self._refusal("rate", "too many documents")
         self._left -= 1
         async with (
             aiohttp.ClientSession(
@@ -89,9 +97,15 @@ class GatewayRequester(UpnpRequester):
                 allow_redirects=False,
             ) as response,
         ):
+            if 300 <= response.status < 400:
+                raise self._refusal("elsewhere", "a document that is elsewhere")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > BODY_BYTES_MAX:
-                    raise UpnpError("a document that is too long")
+                    raise self._refusal("long", "a document that is too long")
             return HttpResponse(response.status, response.headers, body.decode("utf-8", "replace"))
+
+    def _refusal(self, reason: str, text: str) -> DocumentError:
+        self.drops[reason] += 1
+        return DocumentError(text)

@@ -12,8 +12,9 @@ A count of 0 pings until the client leaves.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from ntvl.dataplane.choice import Engine
 from ntvl.errors import UsageError
@@ -27,7 +28,7 @@ from ntvl.runtime.lookup import FoundPeer, find_peer
 from ntvl.runtime.portmapper import PortMapper
 from ntvl.runtime.turn_carriers import TurnCarriers
 
-__all__ = ["NodeService", "describe_mapper", "describe_turn"]
+__all__ = ["Dropping", "NodeService", "describe_mapper", "describe_turn"]
 
 COUNT_MAX: Final = 1_000_000
 INTERVAL_S_MIN: Final = 0.02
@@ -35,6 +36,14 @@ PATIENCE_S_MAX: Final = 9.0
 """Below the machine's own limit for a ping, and below a client's patience."""
 WHY_WAITS_S: Final = (0.4, 0.5, 0.6)
 """The peer is asked so often for its side, with so long to answer each; then ours alone is told."""
+
+
+class Dropping(Protocol):
+    """Is a part of the program that counts what it dropped, by reason."""
+
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Returns the counts since the start."""
 
 
 class NodeService:
@@ -47,6 +56,7 @@ class NodeService:
         devices: in the order of its communities.
         mapper: what maps its port, None where that is switched off.
         turn: its relay at a TURN server, None without.
+        streams: what carries its datagrams over TCP.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class NodeService:
         devices: Sequence[Device],
         mapper: PortMapper | None = None,
         turn: TurnCarriers | None = None,
+        streams: Sequence[Dropping] = (),
     ) -> None:
         self._node = node
         self._driver = driver
@@ -64,6 +75,7 @@ class NodeService:
         self._devices = devices
         self._mapper = mapper
         self._turn = turn
+        self._streams = streams
         self._started = driver.clock()
         self._pings: dict[int, asyncio.Future[PingReply]] = {}
         self._whys: dict[int, asyncio.Future[WhyReply]] = {}
@@ -74,6 +86,10 @@ class NodeService:
         """Returns everything that `ntvl status --json` shows, keys in the documented order."""
         now = self._driver.clock()
         status = self._node.status(now)
+        drops = Counter(status["drops"])
+        for part in (self._mapper, self._turn, *self._streams):
+            if part is not None:
+                drops.update(part.drops)
         of_engine: tuple[str, ...] = getattr(self._engine, "offloads", ())
         offloads = dict.fromkeys((*of_engine, *(each for device in self._devices for each in device.offloads)))
         return {
@@ -82,6 +98,7 @@ class NodeService:
             "port_mapping": describe_mapper(self._mapper),
             "turn": describe_turn(self._turn),
             **status,
+            "drops": dict(sorted(drops.items())),
             "faults": dict(self._driver.faults),
         }
 

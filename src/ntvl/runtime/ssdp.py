@@ -9,12 +9,14 @@ Source: UPnP Device Architecture 1.1 section 1.3.
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 from async_upnp_client.ssdp import build_ssdp_search_packet, decode_ssdp_packet
 
+from ntvl.errors import PeerError
 from ntvl.runtime.gateway import Gateway
 from ntvl.runtime.requester import is_of_gateway
 
@@ -28,22 +30,28 @@ TARGETS: Final = tuple(f"urn:schemas-upnp-org:device:InternetGatewayDevice:{vers
 LOCATIONS_MAX: Final = 4
 
 
-async def search(gateway: Gateway) -> list[str]:
-    """Returns where the gateway's descriptions are, at most four, by its own word."""
+async def search(gateway: Gateway, drops: Counter[str]) -> list[str]:
+    """Returns where the gateway's descriptions are, at most four, by its own word.
+
+    Args:
+        drops: counts the answers that were dropped, by reason.
+    """
     loop = asyncio.get_running_loop()
     found: dict[str, None] = {}
     came = asyncio.Event()
 
     def take(location: str) -> None:
-        if len(found) < LOCATIONS_MAX:
+        if len(found) < LOCATIONS_MAX or location in found:
             found[location] = None
             came.set()
+        else:
+            drops["queue-full"] += 1
 
     try:
         opened = _open_socket(gateway)
     except OSError:
         return []
-    transport, _ = await loop.create_datagram_endpoint(lambda: SearchListener(gateway.host, take), sock=opened)
+    transport, _ = await loop.create_datagram_endpoint(lambda: SearchListener(gateway.host, take, drops), sock=opened)
     try:
         for wait_s in SEARCH_S:
             for target in TARGETS:
@@ -74,22 +82,40 @@ def _open_socket(gateway: Gateway) -> socket.socket:
 
 
 class SearchListener(asyncio.DatagramProtocol):
-    """Hears the answers to a search."""
+    """Hears the answers to a search.
 
-    def __init__(self, gateway: str, on_location: Callable[[str], None]) -> None:
+    Args:
+        gateway: its literal address.
+        on_location: takes each place that the gateway names.
+        drops: counts what was dropped, by reason.
+    """
+
+    def __init__(self, gateway: str, on_location: Callable[[str], None], drops: Counter[str]) -> None:
         self._gateway = gateway
         self._on_location = on_location
+        self._drops = drops
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        """Takes an answer of the gateway itself that names a place at the gateway itself."""
-        if addr[0] != self._gateway or not data.startswith(b"HTTP/1.1 200"):
-            return
+        """Takes an answer of the gateway itself that names a place at the gateway itself; counts any other."""
         try:
-            location = str(decode_ssdp_packet(data, None, (addr[0], addr[1]))[1].get("location", ""))
-        except Exception:  # whatever a stranger's datagram makes of the package
-            return
-        if is_of_gateway(location, self._gateway):
+            location = self._read(data, addr)
+        except PeerError as error:
+            self._drops[error.reason] += 1
+        else:
             self._on_location(location)
+
+    def _read(self, data: bytes, addr: tuple[Any, ...]) -> str:
+        if addr[0] != self._gateway:
+            raise PeerError("transaction", f"from {addr[0]}")
+        if not data.startswith(b"HTTP/1.1 200"):
+            raise PeerError("type")
+        try:
+            location = str(decode_ssdp_packet(data, None, (addr[0], addr[1]))[1]["location"])
+        except Exception as error:  # whatever a stranger's datagram makes of the package
+            raise PeerError("format") from error
+        if not is_of_gateway(location, self._gateway):
+            raise PeerError("elsewhere")
+        return location
 
     def error_received(self, exc: Exception) -> None:
         """Goes on: nobody may listen at the port of searches."""

@@ -10,6 +10,7 @@ five minutes, so that nobody is locked out for asking too often.
 import asyncio
 import os
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -87,6 +88,8 @@ class TurnRelay:
         self._ended: asyncio.Future[_Outcome | Moved] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_up = False
+        self._drops: Counter[str] = Counter()
+        """Of clients that ended."""
 
     @property
     def relayed(self) -> Address | None:
@@ -94,9 +97,9 @@ class TurnRelay:
         return None if self._client is None else self._client.relayed
 
     @property
-    def drops(self) -> dict[str, int]:
-        """Returns what the present client dropped, by reason."""
-        return {} if self._client is None else dict(self._client.drops)
+    def drops(self) -> Counter[str]:
+        """Returns what was dropped since the start, by reason."""
+        return self._drops + (Counter() if self._client is None else self._client.drops)
 
     async def start(self) -> None:
         """Begins; returns at once, and `on_change` tells how it goes."""
@@ -175,6 +178,7 @@ class TurnRelay:
                 name = outcome.domain or name
         finally:
             self._client = None
+            self._drops.update(client.drops)
 
     async def _connect(self, client: TurnClient, name: str) -> _Outcome | Moved:
         """Returns how one connection with `client.server` ended."""

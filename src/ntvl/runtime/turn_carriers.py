@@ -65,7 +65,7 @@ class TurnCarriers:
         tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
-        self.drops: Counter[str] = Counter()
+        self._drops: Counter[str] = Counter()
         self.change = RelayChange(None, reason="not asked yet")
         """How the relay stands."""
         self.uri = uri
@@ -78,6 +78,11 @@ class TurnCarriers:
         self._relay = TurnRelay(
             uri, credentials, on_data=self._hand_over, on_change=self._handle_change, tls=tls, **options
         )
+
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what was dropped since the start, here and by the relay, by reason."""
+        return self._drops + self._relay.drops
 
     async def start(self) -> None:
         """Begins; what becomes of it is told."""
@@ -121,7 +126,7 @@ class TurnCarriers:
         try:
             carrier.socket.send(payload)
         except OSError:
-            self.drops["send-failed"] += 1
+            self._drops["send-failed"] += 1
 
     # --- carriers ---
 
@@ -133,7 +138,7 @@ class TurnCarriers:
             try:
                 sock = open_loopback(self._engine)
             except OSError:
-                self.drops["send-failed"] += 1
+                self._drops["send-failed"] += 1
                 return None
             name = sock.getsockname()
             found = _Carrier(peer, sock, Address(name[0], name[1]))

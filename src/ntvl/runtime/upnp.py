@@ -14,20 +14,22 @@ WANPPPConnection:1 sections 2.4 (actions) and 2.5 (errors).
 import asyncio
 import ipaddress
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+import aiohttp
 from async_upnp_client.client import UpnpService
 from async_upnp_client.client_factory import UpnpFactory
-from async_upnp_client.exceptions import UpnpActionError
+from async_upnp_client.exceptions import UpnpActionError, UpnpResponseError
 
 from ntvl.errors import NtvlError
 from ntvl.proto.lessee import LIFETIME_S, PortMapping, Standing
 from ntvl.proto.machine import Random
 from ntvl.runtime.gateway import Gateway
-from ntvl.runtime.requester import GatewayRequester
+from ntvl.runtime.requester import DocumentError, GatewayRequester
 from ntvl.runtime.ssdp import search
 from ntvl.wire.address import Address, is_public
 
@@ -92,13 +94,18 @@ class UpnpGateway:
         """Returns the mapping that was made; its lifetime is 0 where the gateway knows permanent ones only."""
         return self._held.mapping if self._held is not None else None
 
+    @property
+    def drops(self) -> Counter[str]:
+        """Returns what of the gateway's, or of others in its name, was dropped, by reason."""
+        return self._requester.drops
+
     async def find(self) -> None:
         """Looks for the gateway's services; takes 3 s at least where there are none.
 
         Raises:
             UpnpRefusedError: it has none that we may use.
         """
-        locations = await search(self.gateway)
+        locations = await search(self.gateway, self.drops)
         if not locations:
             raise UpnpRefusedError(Standing.ABSENT, "the gateway does not answer")
         self._requester.refill()
@@ -144,7 +151,8 @@ class UpnpGateway:
             device = await UpnpFactory(self._requester, non_strict=True).async_create_device(location)
             found = [service for service in device.all_services if service.service_type in SERVICES]
             return sorted(found, key=lambda service: SERVICES.index(service.service_type))
-        except Exception:  # whatever a stranger's document makes of the package: no way for this one to fail is listed
+        except Exception as error:  # whatever a stranger's document makes of the package: it lists no way to fail
+            self._count(error)
             return []
 
     async def _add_at(self, service: UpnpService) -> _Held:
@@ -213,6 +221,11 @@ class UpnpGateway:
             "NewLeaseDuration": lease_s,
         }
 
+    def _count(self, error: Exception) -> None:
+        """Counts a document that came and could not be read; silence and errors of HTTP are no documents."""
+        if not isinstance(error, DocumentError | UpnpResponseError | aiohttp.ClientConnectionError | OSError):
+            self.drops["format"] += 1
+
     async def _call(self, service: UpnpService, action: str, **arguments: Any) -> Mapping[str, Any]:
         try:
             if not service.has_action(action):
@@ -224,6 +237,7 @@ class UpnpGateway:
             words = _WORDS.get(error.error_code or 0) or f"the gateway answers with error {error.error_code}"
             raise UpnpRefusedError(Standing.REFUSED, words) from error
         except Exception as error:  # as in _describe
+            self._count(error)
             raise UpnpRefusedError(Standing.REFUSED, "the gateway answers nothing that can be read") from error
 
 

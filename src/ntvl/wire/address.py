@@ -23,8 +23,14 @@ __all__ = [
 
 _THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 """RFC 1122 section 3.2.1.3: never a destination."""
-_WITH_IPV4_LAST: Final = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("64:ff9b::/96"))
-"""IPv4-compatible addresses (RFC 4291 section 2.5.5.1) and the well-known prefix of NAT64 (RFC 6052 section 2.1)."""
+_WITH_IPV4_LAST: Final = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b::/96", "::ffff:0:0:0/96")))
+"""IPv4-compatible addresses (RFC 4291 section 2.5.5.1), the well-known prefix of NAT64 (RFC 6052 section 2.1) and
+IPv4-translated addresses (RFC 2765 section 2.1, whose translators are those of RFC 7915).
+"""
+_OF_TRANSLATORS: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Prefixes that a network gives its own translators (RFC 8215)."""
+_PLACES: Final = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+"""Bytes of the IPv4 address after a prefix of 48, 56, 64 and 96 bits (RFC 6052 section 2.2)."""
 
 _LABORATORY: Final = tuple(
     map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "198.18.0.0/15", "2001:db8::/32"))
@@ -105,19 +111,33 @@ def is_usable_target(address: Address) -> bool:
 
 
 def find_addresses(host: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
-    """Returns the addresses that a datagram to `host` may end up at: its own, and the IPv4 one that a translator or
-    tunnel takes out of it (RFC 4291 section 2.5.5, RFC 3056, RFC 6052).
+    """Returns the addresses that a datagram to `host` may end up at: its own, and the IPv4 ones that a translator or
+    tunnel takes out of it: the address that it stands for, with Teredo those of its server and of its client.
+
+    A network's own translators may have prefixes of several lengths, and a stranger does not tell which: of these forms
+    all are given but those in 0.0.0.0/8, where nothing can be sent.
 
     Args:
         host: an IPv4 or IPv6 literal without zone.
+    Source:
+        RFC 4291 section 2.5.5, RFC 3056, RFC 4380 section 4, RFC 6052, RFC 7915, RFC 8215.
     """
     ip = ipaddress.ip_address(host)
-    if isinstance(ip, ipaddress.IPv4Address):
-        return (ip,)
+    return (ip,) if isinstance(ip, ipaddress.IPv4Address) else (ip, *_find_inside(ip))
+
+
+def _find_inside(ip: ipaddress.IPv6Address) -> tuple[ipaddress.IPv4Address, ...]:
     inside = ip.ipv4_mapped or ip.sixtofour
-    if inside is None and any(ip in network for network in _WITH_IPV4_LAST):
-        inside = ipaddress.IPv4Address(ip.packed[12:])
-    return (ip,) if inside is None else (ip, inside)
+    if inside is not None:
+        return (inside,)
+    if ip.teredo is not None:
+        return ip.teredo
+    if any(ip in network for network in _WITH_IPV4_LAST):
+        return (ipaddress.IPv4Address(ip.packed[12:]),)
+    if ip not in _OF_TRANSLATORS:
+        return ()
+    found = (ipaddress.IPv4Address(bytes(ip.packed[at] for at in places)) for places in _PLACES)
+    return tuple(other for other in dict.fromkeys(found) if other not in _THIS_NETWORK)
 
 
 def _is_unicast(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
