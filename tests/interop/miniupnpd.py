@@ -1,20 +1,11 @@
 """miniupnpd on a router of the laboratory, for tests."""
 
 from ntvl.lab.program import Program
+from ntvl.lab.service import CHAINS
 from ntvl.lab.stage import Stage
 
 __all__ = ["start_daemon"]
 
-CHAINS = """
-add chain inet router upnp_pre { type nat hook prerouting priority dstnat; policy accept; }
-add chain inet router upnp_post { type nat hook postrouting priority srcnat - 1; policy accept; }
-add chain inet router mini_pre
-add chain inet router mini_post
-add chain inet router mini_fwd
-add rule inet router upnp_pre jump mini_pre
-add rule inet router upnp_post jump mini_post
-insert rule inet router forward jump mini_fwd
-"""
 CONFIG = """
 ext_ifname=wan
 ext_ifname6=wan

@@ -10,14 +10,14 @@ from typing import Final, Literal
 from ntvl.lab.program import Program
 from ntvl.lab.stage import Stage
 
-__all__ = ["PROXY_PORT", "PUBLIC_PREFIX", "start_mapper", "start_proxy"]
+__all__ = ["CHAINS", "PROXY_PORT", "PUBLIC_PREFIX", "start_mapper", "start_proxy"]
 
 PUBLIC_PREFIX: Final = "9.9.9.0/24"
 """What a lab's Internet has where routers map ports; it never leaves its namespaces."""
 
 PROXY_PORT: Final = 8888
 
-_CHAINS: Final = """\
+CHAINS: Final = """\
 add chain inet router upnp_pre { type nat hook prerouting priority dstnat; policy accept; }
 add chain inet router upnp_post { type nat hook postrouting priority srcnat - 1; policy accept; }
 add chain inet router mini_pre
@@ -27,6 +27,7 @@ add rule inet router upnp_pre jump mini_pre
 add rule inet router upnp_post jump mini_post
 insert rule inet router forward jump mini_fwd
 """
+"""What miniupnpd puts its mappings into, beside the rules of a router (see `ruleset`)."""
 _MAPPER: Final = """\
 ext_ifname=wan
 listening_ip=lan
@@ -63,7 +64,7 @@ def start_mapper(stage: Stage, router: str, protocol: Literal["upnp", "pcp"]) ->
     config = base.with_suffix(".conf")
     words = {True: "yes", False: "no"}
     config.write_text(_MAPPER.format(natpmp=words[protocol == "pcp"], upnp=words[protocol == "upnp"], base=base))
-    stage.run(router, ["nft", "-f", "-"], stdin=_CHAINS)
+    stage.run(router, ["nft", "-f", "-"], stdin=CHAINS)
     return stage.start(
         router, ["miniupnpd", "-d", "-f", str(config), "-P", f"{base}.pid"], name=f"miniupnpd on {router}"
     )
