@@ -150,6 +150,10 @@ def test_what_cannot_be_is_said_in_one_sentence(given: dict[str, object], words:
         ('[community]\nname = "c"', "[[community]] with two brackets"),
         ("[node]\nport = true", "wrong value: port in [node] should be a whole number, not true or false."),
         ("community = 3", "wrong value: [[community]] should be a list in brackets, not a whole number."),
+        ('[node]\nstate = ""', "state in [node] of"),
+        ('[node]\nsocket = " "', "socket in [node] of"),
+        ('[node]\nturn_credentials = ""', "turn_credentials in [node] of"),
+        ('[[community]]\nname = "a"\nsecret_file = ""', "secret_file in [[community]] of"),
         ("[[community]]\nmtu = 1400", "wrong value: [[community]] has no name."),
         (
             "[[community]]\nname = 'a'\nmtu = '1400'",

@@ -1,8 +1,10 @@
 """Outcomes of pairs, compared with what theory allows."""
 
+from dataclasses import replace
+
 import pytest
 
-from ntvl.matrix import PairOutcome, Verdict, describe_shortfall, technique_of
+from ntvl.matrix import PairOutcome, Verdict, describe_shortfall, describe_success, technique_of
 
 
 def outcome(left: str, right: str, path: str, reply_s: float | None, direct_s: float | None = None) -> PairOutcome:
@@ -56,6 +58,18 @@ def test_a_kind_that_fails_with_all_is_named_once() -> None:
     found = [outcome("no-udp", kind, "none", None) for kind in kinds] + [outcome("open", "cgn", "direct", 0.1, 0.2)]
     assert describe_shortfall(found) == "3 pairs are below what theory allows; do not talk: no-udp with every kind"
     assert describe_shortfall(found[:1]) == "1 pair is below what theory allows; do not talk: no-udp with open"
+
+
+def test_what_took_a_second_try_is_counted_apart_and_keeps_what_the_first_came_to() -> None:
+    good = outcome("open", "open", "direct", 0.1, 0.2)
+    again = replace(good, tries=2, first_verdict=Verdict.BELOW)
+    in_vain = replace(outcome("open", "cgn", "relay", 0.1), tries=2, first_verdict=Verdict.NONE)
+    assert describe_success([good]) == "As good as theory allows: 1 of 1 pair."
+    assert describe_success([good, again, in_vain]) == (
+        "As good as theory allows: 2 of 3 pairs, 1 of them at the second try only."
+    )
+    assert (again.as_json()["tries"], again.as_json()["first_verdict"]) == (2, "below")
+    assert (good.as_json()["tries"], good.as_json()["first_verdict"]) == (1, None)
 
 
 def test_the_technique_is_that_which_succeeded_last_at_either_end() -> None:

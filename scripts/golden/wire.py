@@ -108,6 +108,7 @@ def control_vectors() -> list[Entry]:
         control.Leave(4, COMMUNITY),
         control.Left(4, COMMUNITY),
         control.PunchRequest(7, COMMUNITY, KEY_B),
+        control.PunchRequest(8, COMMUNITY, KEY_B, hosts=("203.0.113.9", "198.51.100.7")),
         control.PunchReply(7, 2.5),
         control.Confirm(),
         control.Offer(5, "nTvL", PASSWORD, candidates),

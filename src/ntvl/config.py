@@ -261,9 +261,21 @@ def _read_file(path: Path) -> _File:
         if isinstance(community, dict):
             _check_keys(community, _CommunitySection, path, "in [[community]]")
     try:
-        return msgspec.convert(document, _File)
+        file = msgspec.convert(document, _File)
     except msgspec.ValidationError as error:
         raise UsageError(f"The configuration {path} has a wrong value: {_explain(str(error))}.") from error
+    _check_paths(file.node, ("state", "socket", "turn_credentials"), path, "[node]")
+    for section in file.community:
+        _check_paths(section, ("secret_file",), path, "[[community]]")
+    return file
+
+
+def _check_paths(section: msgspec.Struct, keys: Sequence[str], path: Path, where: str) -> None:
+    """Refuses a path of nothing, which would be the directory that we are in, or that of the file."""
+    for key in keys:
+        value = getattr(section, key)
+        if value is not None and not value.strip():
+            raise UsageError(f"{key} in {where} of {path} is empty: give it a path, or leave it out.")
 
 
 def _explain(message: str) -> str:

@@ -59,6 +59,8 @@ REASONS: Final[dict[str, str]] = {
     # resources
     "queue-full": "a bounded queue was full",
     "rate": "a rate limit",
+    "check-rate": "a check beyond what a node sends to addresses that nobody has confirmed",
+    "check-host": "a check beyond what one host gets that does not answer",
     "no-path": "no way to reach the peer yet",
     "no-peer": "no member to send to",
     "send-failed": "the kernel refused the datagram",

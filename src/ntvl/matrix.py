@@ -11,7 +11,7 @@ from typing import Any
 
 from ntvl.kind import SITE_KINDS, Expectation, expect
 
-__all__ = ["PairOutcome", "Verdict", "describe_shortfall", "technique_of"]
+__all__ = ["PairOutcome", "Verdict", "describe_shortfall", "describe_success", "technique_of"]
 
 
 class Verdict(StrEnum):
@@ -44,6 +44,7 @@ class PairOutcome:
         packets: the checks that both ends spent on looking for a direct path.
         note: why there is nothing to show, if so.
         tries: 2 for a pair whose first try fell short, and whose nodes were started anew for this one.
+        first_verdict: what the first try came to, where there was a second one.
     """
 
     left: str
@@ -55,6 +56,7 @@ class PairOutcome:
     packets: int
     note: str = ""
     tries: int = 1
+    first_verdict: Verdict | None = None
 
     @property
     def expected(self) -> Expectation:
@@ -94,6 +96,15 @@ def describe_shortfall(outcomes: Sequence[PairOutcome], slack: float = 1.0) -> s
     words += [_describe_late(outcome) for outcome, verdict in short if verdict is Verdict.LATE]
     count = "1 pair is" if len(short) == 1 else f"{len(short)} pairs are"
     return f"{count} below what theory allows; {'; '.join(words)}"
+
+
+def describe_success(outcomes: Sequence[PairOutcome], slack: float = 1.0) -> str:
+    """Returns a sentence that counts the pairs that got what theory allows, and those that did at the second try."""
+    good = [outcome for outcome in outcomes if not outcome.judge(slack).is_shortfall]
+    again = sum(outcome.tries > 1 for outcome in good)
+    late = f", {again} of them at the second try only" if again else ""
+    pairs = "1 pair" if len(outcomes) == 1 else f"{len(outcomes)} pairs"
+    return f"As good as theory allows: {len(good)} of {pairs}{late}."
 
 
 def technique_of(here: dict[str, Any], there: dict[str, Any]) -> tuple[str, int]:

@@ -14,7 +14,7 @@ Facts about kernel NATs that make a named kind mean the same in both places:
   "apdm-block").
 - A datagram that comes in before the mapping goes out must be dropped before it is delivered to the box itself (policy
   drop in `input`), as home routers do. Otherwise connection tracking keeps it, and the later outgoing flow gets
-  another port.
+  another port (`takes_unsolicited`).
 - Linux forgets a flow 30 s after its only packet and 120 s after the last of a flow with answers; `lifetime_s` is the
   latter, so keepalives must be more frequent than every 30 s.
 
@@ -97,6 +97,9 @@ class NatBehaviour:
         block_ports: size of a BLOCK_RANDOM block.
         hairpin: whether two hosts inside reach each other by their external addresses (section 6).
         lifetime_s: seconds without a datagram, in either direction, after which a mapping is forgotten (section 4.3).
+        takes_unsolicited: whether it takes for itself what comes from outside and nobody inside has asked for, as a
+            box without an input filter does, and keeps that as a flow: a host's own datagram to where it came from
+            then leaves from another port, for 30 s after the last one.
         passes: what gets out at all; anything but ALL is the end of UDP, and the rest then means nothing.
     """
 
@@ -108,6 +111,7 @@ class NatBehaviour:
     hairpin: bool = False
     lifetime_s: float = 120.0
     translates: bool = True
+    takes_unsolicited: bool = False
     passes: Passage = Passage.ALL
 
     @property
@@ -176,6 +180,7 @@ def combine(chain: Sequence[NatBehaviour]) -> NatBehaviour:
         hairpin=bool(chain) and chain[-1].hairpin,
         lifetime_s=min((nat.lifetime_s for nat in chain), default=float("inf")),
         translates=any(nat.translates for nat in chain),
+        takes_unsolicited=any(nat.takes_unsolicited for nat in chain),
         passes=max((nat.passes for nat in chain), key=list(Passage).index, default=Passage.ALL),
     )
 

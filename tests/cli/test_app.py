@@ -5,6 +5,7 @@ import pytest
 
 from ntvl import __version__
 from ntvl.cli import VERBS, build_app, main
+from ntvl.config import DEFAULT_STATE
 from ntvl.errors import UsageError
 
 
@@ -99,12 +100,47 @@ def test_a_wrong_flag_exits_with_2_and_names_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["--supernode", "--community", "--address", "--subnet", "--device", "--name", "--config"]
+    "flag",
+    [
+        *("--supernode", "--community", "--address", "--subnet", "--device", "--name"),
+        *("--config", "--secret-file", "--state", "--socket", "--turn-credentials"),
+    ],
 )
-def test_an_empty_shell_variable_does_not_swallow_the_next_flag(flag: str) -> None:
-    done = run("node", flag, "--mtu", "1400")
-    assert done.returncode == 2
-    assert done.stderr == f"ntvl: {flag} is followed by --mtu instead of a value; is a shell variable empty?\n"
+def test_an_empty_shell_variable_does_not_swallow_the_next_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert call_main(monkeypatch, "node", flag, "--mtu", "1400") == 2
+    assert capsys.readouterr().err == (
+        f"ntvl: {flag} is followed by --mtu instead of a value; is a shell variable empty?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag"),
+    [
+        *(("node", flag) for flag in ("--state", "--config", "--secret-file", "--turn-credentials")),
+        *(("node", flag) for flag in ("--supernode", "--community", "--device", "--port")),
+        *(("supernode", flag) for flag in ("--state", "--certificate", "--certificate-key")),
+    ],
+)
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_an_empty_shell_variable_in_quotes_is_no_value_and_no_directory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, flag: str, nothing: str
+) -> None:
+    monkeypatch.setattr("ntvl.runtime.node.run_node", lambda *a, **k: pytest.fail("it starts"))
+    monkeypatch.setattr("ntvl.runtime.supernode.run_supernode", lambda *a, **k: pytest.fail("it starts"))
+    assert call_main(monkeypatch, verb, flag, nothing) == 2
+    assert capsys.readouterr().err == (
+        f"ntvl: {flag} has an empty value: give it one, or leave it out; is a shell variable empty?\n"
+    )
+
+
+def test_an_empty_variable_of_the_environment_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("ntvl.runtime.supernode.run_supernode", lambda *a, **k: started.append(a[1]))
+    monkeypatch.setenv("NTVL_STATE", "")
+    assert call_main(monkeypatch, "supernode") == 0
+    assert started == [DEFAULT_STATE]
 
 
 def test_an_unknown_verb_exits_with_2() -> None:

@@ -105,9 +105,11 @@ def test_the_table_fits_eighty_columns() -> None:
         ({}, ""),
         ({"text_found": True}, "can be read"),
         ({"delivered": TEXTS - 1}, "only 19 of 20"),
-        ({"relayed_meanwhile": 4 * TEXTS - 1}, "relayed datagrams"),
+        ({"relayed_meanwhile": 4 * TEXTS - 1}, "79 relayed datagrams where"),
+        ({"relayed_meanwhile": 1}, "has 1 relayed datagram where"),
         ({"clear_text_found": False}, "in the clear"),
         ({"dropped": 3}, "misses 3 frames"),
+        ({"dropped": 1}, "misses 1 frame,"),
     ],
 )
 def test_a_proof_holds_only_if_it_could_have_failed(change: dict[str, object], says: str) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 from ntvl.cli.lab import build_matrix_table, lab
 from ntvl.errors import UsageError
 from ntvl.kind import SITE_KINDS, expect, plan_pairs
-from ntvl.matrix import PairOutcome
+from ntvl.matrix import PairOutcome, Verdict
 
 runner = CliRunner()
 ALL = list(SITE_KINDS.values())
@@ -72,12 +73,27 @@ def test_one_pair_is_said_in_the_singular(slow: None) -> None:
     assert done.stdout.endswith("As good as theory allows: 1 of 1 pair.\n")
 
 
+def test_second_tries_are_counted_under_the_table_and_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(pairs: Iterable[tuple[str, str]]) -> Iterator[PairOutcome]:
+        yield from (replace(outcome, tries=2, first_verdict=Verdict.BELOW) for outcome in outcomes(pairs))
+
+    monkeypatch.setattr("ntvl.sim.matrix.run_matrix", again)
+    arguments = ("matrix", "--sim", "--kinds", "open", "--slack", "8")
+    done = ask(*arguments)
+    assert done.stdout.splitlines()[1].split()[-1] == "2nd"
+    assert done.stdout.endswith("As good as theory allows: 1 of 1 pair, 1 of them at the second try only.\n")
+    said = json.loads(ask(*arguments, "--json").stdout)
+    assert (said["ok"], said["second_tries"], said["pairs"][0]["tries"]) == (True, 1, 2)
+    assert said["pairs"][0]["first_verdict"] == "below"
+
+
 def test_slack_lets_it_pass(slow: None, tmp_path: Path) -> None:
     drawing = tmp_path / "matrix.svg"
     done = ask("matrix", "--sim", "--kinds", "eim-apdf", "--slack", "8", "--json", "--svg", str(drawing))
     assert done.exit_code == 0
     said = json.loads(done.stdout)
     assert said["ok"]
+    assert said["second_tries"] == 0
     assert said["pairs"][0]["verdict"] == "as-expected"
     assert "simulated NATs" in drawing.read_text()
 

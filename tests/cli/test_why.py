@@ -140,13 +140,26 @@ def test_what_was_left_out_for_different_reasons_has_a_row_for_each() -> None:
     assert [first for first in firsts if first and first[0] in "abcde"] == [["a"], ["b"], ["c"], ["d"], ["e"]]
 
 
+def test_how_a_technique_was_opened_is_told_with_all_and_why_one_was_left_out_always() -> None:
+    opened = {**RECORD, "detail": "opened with a time to live of 2"}
+    ladder = [step("simultaneous-udp", 7, opened, opened), step("birthday", 7, LEFT_OUT, LEFT_OUT)]
+    for with_all in (False, True):
+        text = " ".join(" ".join(shown({**FOUND, "ladder": ladder}, with_all=with_all)).split())
+        assert ("no-reply: opened with a time to live of 2" in text) is with_all
+        assert "not-applicable: one side does not" in text
+
+
 def test_one_success_has_one_row_though_both_ends_began_an_attempt() -> None:
-    done, echo = {**RECORD, "verdict": "direct", "packets": 2}, {**RECORD, "verdict": "direct", "packets": 0}
+    done, echo = {**RECORD, "verdict": "direct", "packets": 2}, {**RECORD, "verdict": "not-needed", "packets": 0}
     ladder = [step("port-prediction", 1, done, None), step("simultaneous-udp", 2, echo, echo)]
     lines = shown({**FOUND, "ladder": ladder})
     assert [line.split() for line in lines if line.endswith(" direct")] == [["port-prediction", "9s", "2/-", "direct"]]
     assert not any("left out" in line for line in lines)
-    assert sum(line.endswith(" direct") for line in shown({**FOUND, "ladder": ladder}, with_all=True)) == 2
+    everything = shown({**FOUND, "ladder": ladder}, with_all=True)
+    assert sum(line.endswith(" direct") for line in everything) == 1
+    assert any(line.split() == ["simultaneous-udp", "9s", "0/0", "not-needed"] for line in everything)
+    half = [ladder[0], step("simultaneous-udp", 2, echo, done)]
+    assert "here: not-needed; office: direct" in " ".join(" ".join(shown({**FOUND, "ladder": half})).split())
     lost_between = [ladder[0], step("simultaneous-udp", 2, RECORD, RECORD), step("port-prediction", 2, done, done)]
     assert len([line for line in shown({**FOUND, "ladder": lost_between}, with_all=True) if "direct" in line]) == 2
 

@@ -38,6 +38,8 @@ from ntvl.errors import UsageError
 from ntvl.wire.address import Address, Transmit
 
 LOOPBACK = [Address("127.0.0.1", 0)]
+IP_RECVTTL = 12
+"""Of ip(7); the socket module has no name for it."""
 root = pytest.mark.needs_root
 
 
@@ -98,6 +100,46 @@ def test_another_socket_has_a_port_of_its_own_and_what_comes_there_says_so() -> 
             assert peer.recvfrom(10) == (b"e", came[b"b"])
     finally:
         engine.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_datagram_with_a_time_to_live_leaves_with_it_and_the_next_without(host: str) -> None:
+    is_ipv6 = ":" in host
+    engine = PythonEngine(bind_udp([Address(host, 0)]))
+    try:
+        with socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            if is_ipv6:
+                peer.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+            else:
+                peer.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+            peer.bind((host, 0))
+            peer.settimeout(5.0)
+            here = Address(host, peer.getsockname()[1])
+            engine.apply([OpenSocket(7, 6 if is_ipv6 else 4)])
+            engine.transmit([Transmit(b"main", here, 0, 2), Transmit(b"main", here)])
+            engine.transmit([Transmit(b"other", here, 7, 3), Transmit(b"other", here, 7)])
+            found: dict[bytes, list[int]] = {b"main": [], b"other": []}
+            for _ in range(4):
+                data, ((_, _, value),), _, _ = peer.recvmsg(100, 100)
+                found[data].append(int.from_bytes(value, sys.byteorder))
+    finally:
+        engine.close()
+    assert (found[b"main"][0], found[b"other"][0]) == (2, 3)
+    assert min(found[b"main"][1], found[b"other"][1]) >= 32
+
+
+def test_what_the_kernel_refuses_with_a_time_to_live_is_counted_too() -> None:
+    engine = loopback_engine()
+    try:
+        engine.apply([OpenSocket(7, 4)])
+        engine.transmit([Transmit(b"x", Address("255.255.255.255", 9), 0, 2)])
+        engine.transmit([Transmit(b"x", Address("255.255.255.255", 9), 7, 2), Transmit(b"x", LOOPBACK[0], 8, 2)])
+        drops = 0
+        while drops < 3:
+            drops += wait_event(engine, Counters).drops["send-failed"]
+    finally:
+        engine.close()
+    assert drops == 3
 
 
 def test_closing_leaves_nothing_behind() -> None:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import Final
 
 from tests.guards.tree import ROOT
+from tests.lab import test_matrix as matrix
 
 from ntvl.kind import SITE_KINDS, plan_pairs
 from ntvl.lab.blueprint import parse_blueprint
@@ -38,6 +39,12 @@ def test_the_matrices_have_as_many_pairs_as_the_documents_say() -> None:
     assert f"its matrix of {len(plan_pairs(kinds))} pairs" in words
     assert f"the simulator the {len(plan_pairs(simulated))} of them that do without UPnP" in words
     assert [kind.name for kind in kinds if not kind.simulated] == ["upnp"]
+
+
+def test_real_programs_meet_behind_every_kind() -> None:
+    assert sorted({*matrix.KINDS, *matrix.CIRCLE, *matrix.ALONE}) == sorted(SITE_KINDS)
+    assert len(matrix.CIRCLE) % 2 == 0, "a circle needs an even number, for its sides alternate"
+    assert {name for name, kind in SITE_KINDS.items() if kind.shared} == {*matrix.ALONE, "carrier-hairpin"}
 
 
 def test_every_key_of_a_router_is_on_the_page() -> None:

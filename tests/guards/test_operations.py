@@ -21,6 +21,7 @@ from ntvl.errors import REASONS
 from ntvl.nat import Filtering, Mapping, PortAllocation
 from ntvl.proto.diagnosis import CAUSES, METHODS, SILENCES, nat_word
 from ntvl.proto.nat_report import NOTES
+from ntvl.proto.techniques import TECHNIQUES
 from ntvl.runtime.netcheck import Netcheck
 from ntvl.sim.net import Net
 from ntvl.wire.control import Nat
@@ -280,6 +281,12 @@ def test_the_tables_of_why_are_the_causes_the_methods_and_the_words_for_nats() -
     assert {code(row[0])[0] for row in words} == (shown - {""}) | {"unknown"}
     for said in SILENCES.values():
         assert capitals(said) in WORDS
+
+
+def test_the_example_of_why_has_a_row_of_each_technique_in_order() -> None:
+    _, _, ladder = section("### ntvl why").partition("    technique ")
+    rows = re.findall(r"^    ([a-z-]+) +\d+s ", ladder, re.MULTILINE)
+    assert rows == [technique.name for technique in TECHNIQUES]
 
 
 def test_what_why_says_in_json_is_on_the_page() -> None:

@@ -33,7 +33,7 @@ BOUNDED: Final = {
     (1, 65535): "port",
     (None, None): "integer",
 }
-NAMED: Final = {"name": "name", "community_name": "name", "host": "host", "observed_host": "host"}
+NAMED: Final = {"name": "name", "community_name": "name", "host": "host", "observed_host": "host", "hosts": "host"}
 
 
 def rows_below(title: str) -> list[list[str]]:

@@ -1,10 +1,12 @@
 """The drawing of a matrix."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from ntvl.kind import SITE_KINDS, expect, plan_pairs
 from ntvl.lab.chart import draw_matrix, shorten_technique
-from ntvl.matrix import PairOutcome
+from ntvl.matrix import PairOutcome, Verdict
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -16,6 +18,15 @@ def outcomes() -> list[PairOutcome]:
         technique = wanted.technique or "relay"
         found.append(PairOutcome(left.name, right.name, wanted.path, technique, 0.5, wanted.direct_s and 1.25, 12))
     return found
+
+
+def classes(found: Sequence[PairOutcome]) -> list[str]:
+    """Returns what styles the cell of each pair."""
+    return [
+        rectangle.attrib["class"]
+        for group in ElementTree.fromstring(draw_matrix(found, "some")).iter(f"{SVG}g")
+        for rectangle in group.iter(f"{SVG}rect")
+    ]
 
 
 def test_every_pair_has_a_cell_with_what_was_measured() -> None:
@@ -43,12 +54,23 @@ def test_only_a_pair_below_theory_has_a_frame() -> None:
     good = PairOutcome("open", "cgn", "direct", "simultaneous-udp", 0.1, 0.2, 3)
     bad = PairOutcome("cgn", "eim-apdf", "relay", "relay", 0.1, None, 3)
     silent = PairOutcome("cgn", "no-udp", "none", "none", None, None, 0, "b-no-udp did not join")
-    classes = [
-        rectangle.attrib["class"]
-        for group in ElementTree.fromstring(draw_matrix([good, bad, silent], "three")).iter(f"{SVG}g")
-        for rectangle in group.iter(f"{SVG}rect")
+    again = replace(bad, tries=2, first_verdict=Verdict.NONE)
+    assert classes([good, bad, silent, again]) == [
+        "cell simultaneous",
+        "cell relay short",
+        "cell none short",
+        "cell relay short",
     ]
-    assert classes == ["cell simultaneous", "cell relay short", "cell none short"]
+
+
+def test_a_pair_that_was_as_theory_says_at_the_second_try_only_has_a_dashed_frame_and_says_so() -> None:
+    again = PairOutcome("open", "cgn", "direct", "simultaneous-udp", 0.1, 0.2, 3, tries=2, first_verdict=Verdict.LATE)
+    assert classes([again]) == ["cell simultaneous again"]
+    drawing = ElementTree.fromstring(draw_matrix([again], "one"))
+    (title,) = [group.findtext(f"{SVG}title") for group in drawing.iter(f"{SVG}g")]
+    assert title is not None
+    assert title.endswith("; second try, the first came to late")
+    assert "as theory allows, at the second try only" in [text.text for text in drawing.iter(f"{SVG}text")]
 
 
 def test_it_is_readable_on_light_and_dark_pages() -> None:

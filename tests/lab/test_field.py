@@ -2,12 +2,12 @@
 
 import pytest
 
-from ntvl.kind import SITE_KINDS
+from ntvl.kind import SITE_KINDS, plan_waves
 from ntvl.lab.field import SUPERNODE, build_field, programs_for
 from ntvl.lab.plan import build_plan
 
 ALL = list(SITE_KINDS.values())
-TOPOLOGY = build_field(ALL)
+TOPOLOGY = build_field(plan_waves(ALL))
 
 
 @pytest.mark.parametrize("name", SITE_KINDS)
@@ -25,6 +25,19 @@ def test_two_hosts_share_the_boxes_that_their_kind_shares(name: str) -> None:
     assert len(outermost) == 1
     inside = [TOPOLOGY.interfaces(f"{side}-{name}")[0].network for side in ("a", "b")]
     assert (inside[0] == inside[1]) == (len(SITE_KINDS[name].chain) == 1)
+
+
+def test_there_is_no_host_but_those_of_the_pairs() -> None:
+    open_, cgn, alone = (SITE_KINDS[name] for name in ("open", "cgn", "same-nat"))
+    built = build_field([[(cgn, open_), (alone, alone)], [(cgn, cgn)]])
+    assert [host.name for host in built.hosts] == [
+        SUPERNODE,
+        "b-open",
+        "a-cgn",
+        "b-cgn",
+        "a-same-nat",
+        "b-same-nat",
+    ]
 
 
 def test_the_supernode_has_both_families_and_a_prefix_that_a_router_maps_ports_of() -> None:

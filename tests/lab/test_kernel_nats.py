@@ -7,12 +7,14 @@ from itertools import pairwise
 import pytest
 from tests.lab.udp import Prober, open_udp, punch, receive
 
+from ntvl.dataplane.udp import send_datagram
 from ntvl.lab.ruleset import BLOCK_FIRST_PORT
 from ntvl.lab.stage import Stage
 from ntvl.lab.topology import Host, Network, Router, Topology, build_sites
 from ntvl.nat import (
     KINDS,
     MATRIX,
+    Filtering,
     NatBehaviour,
     PortAllocation,
     combine,
@@ -25,6 +27,11 @@ pytestmark = [pytest.mark.lab, pytest.mark.needs_root, pytest.mark.needs_program
 PAIR_SIDES = ("left", "right")
 HOME = KINDS["eim-apdf"]
 RANDOM = KINDS["apdm-random"][0]
+TAKER = (
+    NatBehaviour(takes_unsolicited=True),
+    NatBehaviour(filtering=Filtering.ENDPOINT_INDEPENDENT, translates=False),
+)
+"""A home router without an input filter, and the provider's, which filters nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -107,22 +114,42 @@ def test_a_datagram_that_nobody_asked_for_does_not_spoil_the_mapping_that_follow
     assert came[1] == mapped
 
 
-def test_a_router_that_accepts_such_a_datagram_itself_changes_the_port(stage: Stage, prober: Prober) -> None:
-    """Shows that the test before this one can fail, and why routers must drop rather than accept."""
-    router = "right-eim-apdf-router"
-    stage.run(router, ["nft", "add chain inet router input { policy accept; }"])
-    try:
-        with open_udp(stage, "right-eim-apdf") as client, open_udp(stage, "second", 4002) as early:
-            mapped = prober.observe(client, prober.first)
-            early.sendto(b"too early", mapped)
-            assert receive(client) is None
-            client.sendto(b"now", (stage.address("second"), 4002))
-            came = receive(early, 1.0)
-    finally:
-        stage.run(router, ["nft", "add chain inet router input { policy drop; }"])
+@pytest.fixture(scope="module")
+def takers() -> Iterator[Stage]:
+    with Stage(build_sites({"left": TAKER, "right": TAKER}, publics=("first", "second"))) as built:
+        yield built
+
+
+def test_a_router_that_takes_such_a_datagram_itself_changes_the_port(takers: Stage) -> None:
+    with (
+        Prober(takers, "first", "second") as prober,
+        open_udp(takers, "left") as client,
+        open_udp(takers, "second", 4002) as early,
+    ):
+        mapped = prober.observe(client, prober.first)
+        early.sendto(b"too early", mapped)
+        assert receive(client) is None
+        client.sendto(b"now", (takers.address("second"), 4002))
+        came = receive(early, 1.0)
     assert came is not None
     assert came[1].host == mapped.host
     assert came[1].port != mapped.port
+
+
+@pytest.mark.parametrize("ttl", [0, 2])
+def test_two_such_routers_are_crossed_after_openers_and_not_without(takers: Stage, ttl: int) -> None:
+    """Both ends send, one of them first, as they always do but by chance."""
+    with (
+        Prober(takers, "first", "second") as prober,
+        open_udp(takers, "left") as left,
+        open_udp(takers, "right") as right,
+    ):
+        seen = {end: prober.observe(end, prober.first) for end in (left, right)}
+        if ttl:
+            send_datagram(left, b"opener", seen[right], ttl)
+            send_datagram(right, b"opener", seen[left], ttl)
+            assert receive(left) is receive(right) is None
+        assert punch(left, right, seen[left], seen[right]) is bool(ttl)
 
 
 def test_a_mapping_is_forgotten_after_its_lifetime_and_not_before() -> None:

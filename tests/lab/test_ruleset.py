@@ -74,7 +74,7 @@ def test_the_lifetime_is_the_kernels_timeout() -> None:
     [
         NatBehaviour(Mapping.ADDRESS_DEPENDENT, allocation=PortAllocation.RANDOM),
         NatBehaviour(allocation=PortAllocation.RANDOM),
-        NatBehaviour(filtering=Filtering.ENDPOINT_INDEPENDENT, translates=False),
+        NatBehaviour(filtering=Filtering.ADDRESS_DEPENDENT, translates=False),
     ],
 )
 def test_what_the_kernel_cannot_do_is_refused_in_words(nat: NatBehaviour) -> None:
@@ -95,3 +95,15 @@ def test_what_is_not_let_out_is_dropped_before_all_is_accepted(passes: Passage, 
         text = build_ruleset(NatBehaviour(passes=passes, translates=translates), WAN)
         assert text.index(rule) < text.index('iifname "lan" accept')
     assert rule not in build_ruleset(NatBehaviour(), WAN)
+
+
+def test_only_a_box_that_takes_unsolicited_datagrams_accepts_them_itself() -> None:
+    taken = '    iifname "wan" accept'
+    assert taken not in build_ruleset(NatBehaviour(), WAN).split("chain forward")[0]
+    assert taken in build_ruleset(NatBehaviour(takes_unsolicited=True), WAN).split("chain forward")[0]
+
+
+def test_a_box_that_neither_translates_nor_filters_is_a_plain_router() -> None:
+    plain = build_ruleset(NatBehaviour(filtering=Filtering.ENDPOINT_INDEPENDENT, translates=False), WAN)
+    assert '    iifname "wan" accept' in plain.split("chain forward")[1]
+    assert '    iifname "wan" accept' not in build_ruleset(NatBehaviour(translates=False), WAN)

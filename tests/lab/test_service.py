@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from tests.lab.udp import open_udp, receive
 
-from ntvl.kind import SITE_KINDS
+from ntvl.kind import SITE_KINDS, plan_waves
 from ntvl.lab.field import SUPERNODE, build_field
 from ntvl.lab.service import PROXY_PORT, start_mapper, start_proxy
 from ntvl.lab.stage import Stage
@@ -26,7 +26,7 @@ STARTS_S = 5.0
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
     kinds = [SITE_KINDS[name] for name in (*NARROW, "upnp", "pcp")]
-    with Stage(build_field(kinds)) as built:
+    with Stage(build_field(plan_waves(kinds))) as built:
         yield built
 
 

@@ -100,8 +100,8 @@ class Alone:
         raise AssertionError("the pathfinder never comes to rest")
 
     def sent(self) -> list[tuple[Address, bytes]]:
-        """Takes the STUN messages that went out."""
-        taken = [(t.address, t.data) for t in self.context.transmits]
+        """Takes the STUN messages that went out to arrive."""
+        taken = [(t.address, t.data) for t in self.context.transmits if not t.ttl]
         self.context.transmits.clear()
         return taken
 

@@ -220,7 +220,8 @@ class Net:
                 side.events.append(context.events.popleft())
             while context.transmits:
                 transmit = context.transmits.popleft()
-                self._send(side, transmit.data, transmit.address)
+                if not transmit.ttl:  # What shall not arrive does not.
+                    self._send(side, transmit.data, transmit.address)
 
     def _send(self, sender: Side, data: bytes, to: Address) -> None:
         if to in (SUPERNODE, STANDBY):
@@ -340,3 +341,7 @@ def keep(net: Net, seconds: float, *, step_s: float = 0.25, until: Callable[[], 
         if until():
             return True
     return False
+
+
+def both_direct(net: Net) -> bool:
+    return all(side.path == "direct" for side in net.sides)

@@ -1,43 +1,23 @@
 import pytest
+from tests.proto.attempting import (
+    EASY,
+    FAR,
+    NEAR,
+    OPENER,
+    OURS,
+    RANDOM,
+    THEIRS,
+    answerer,
+    offerer,
+    opened,
+    play,
+    verdicts,
+)
 
 from ntvl.proto.attempt import HEAVY_FIRE_WAIT_S, LEAVE_WAIT_S, OFFERS_MAX, Attempt, AttemptState
 from ntvl.proto.technique import SEEN_MAX
 from ntvl.wire.address import Address
 from ntvl.wire.control import Aim, Candidate, Nat
-
-OURS = (Candidate("host", "192.168.1.2", 4000, 9),)
-NEAR, FAR = Candidate("host", "192.168.1.3", 4000, 9), Candidate("srflx", "198.51.100.3", 61000, 5)
-THEIRS = (FAR, NEAR)
-EASY = Nat("endpoint-independent", "address-and-port-dependent", "preserving")
-RANDOM = Nat("address-and-port-dependent", "address-and-port-dependent", "random")
-
-
-def offerer(now: float = 100.0, local: tuple[Candidate, ...] = OURS) -> Attempt:
-    return Attempt(7, 1, ours=True, local=local, now=now)
-
-
-def answerer(now: float = 100.0, remote: tuple[Candidate, ...] = THEIRS) -> Attempt:
-    attempt = Attempt(7, 1, ours=False, local=OURS, now=now)
-    attempt.handle_offer(remote, now)
-    return attempt
-
-
-def play(attempt: Attempt, until: float = 1000.0) -> tuple[list[float], list[tuple[float, Candidate]]]:
-    """Returns the times of offers and of checks, each with its aim, as the attempt asks to be woken."""
-    offers, checks = list[float](), list[tuple[float, Candidate]]()
-    for _ in range(5000):
-        at = attempt.poll_timeout()
-        if at is None or at > until:
-            return offers, checks
-        offer, shots = attempt.handle_timeout(at)
-        offers += [at] if offer else []
-        checks += [(at, shot.aim) for shot in shots]
-    raise AssertionError("the attempt never comes to rest")
-
-
-def verdicts(attempt: Attempt) -> list[tuple[str, str]]:
-    return [(o.technique, o.verdict) for o in attempt.outcomes]
-
 
 # --- the side that offers ---
 
@@ -66,6 +46,8 @@ def test_the_answer_arms_the_attempt_for_half_a_round_trip_later() -> None:
     play(attempt, 100.0)
     assert attempt.handle_answer(THEIRS, 100.08)
     assert attempt.state is AttemptState.ARMED
+    assert attempt.poll_timeout() == 100.08
+    assert opened(attempt) == [OPENER]
     assert attempt.poll_timeout() == pytest.approx(100.12)
     assert attempt.handle_timeout(100.10) == (False, [])
     _, checks = play(attempt, 100.2)
@@ -76,6 +58,7 @@ def test_a_long_round_trip_delays_the_moment_by_half_a_second_at_most() -> None:
     attempt = offerer()
     play(attempt, 104.0)
     assert attempt.handle_answer(THEIRS, 104.5)
+    assert opened(attempt) == [OPENER]
     assert attempt.poll_timeout() == pytest.approx(105.0)
 
 
@@ -153,7 +136,7 @@ def test_checks_without_a_reply_end_the_attempt_after_the_techniques_time() -> N
     play(attempt)
     assert attempt.state is AttemptState.ENDED
     outcome = attempt.outcomes[0]
-    assert (outcome.technique, outcome.verdict, outcome.packets) == ("simultaneous-udp", "no-reply", 14)
+    assert (outcome.technique, outcome.verdict, outcome.packets) == ("simultaneous-udp", "no-reply", 15)
     assert (outcome.started, outcome.ended) == (100.0, pytest.approx(105.0))
 
 
@@ -165,19 +148,22 @@ def test_a_confirmed_path_ends_the_attempt_and_is_credited_to_the_technique_unde
     assert attempt.state is AttemptState.ENDED
     assert attempt.poll_timeout() is None
     (outcome,) = attempt.outcomes
-    assert (outcome.verdict, outcome.packets, outcome.started, outcome.ended) == ("direct", 4, 100.0, 100.35)
+    assert (outcome.verdict, outcome.packets, outcome.started, outcome.ended) == ("direct", 5, 100.0, 100.35)
     attempt.handle_confirmed(100.4)
     attempt.handle_fire(100.4)
     assert attempt.handle_timeout(200.0) == (False, [])
     assert len(attempt.outcomes) == 1
 
 
-def test_a_path_that_the_peer_opens_before_our_moment_ends_the_attempt_too() -> None:
+def test_a_path_that_is_confirmed_before_our_moment_ends_the_attempt_and_is_nobodys_success_here() -> None:
     attempt = offerer()
     play(attempt, 100.0)
-    attempt.handle_confirmed(100.05)
-    assert verdicts(attempt) == [("simultaneous-udp", "direct")]
-    assert attempt.outcomes[0].packets == 0
+    assert attempt.maker == "simultaneous-udp", "with that the peer has begun"
+    attempt.handle_confirmed(100.05, FAR)
+    assert attempt.state is AttemptState.ENDED
+    (outcome,) = attempt.outcomes
+    assert (outcome.technique, outcome.verdict, outcome.packets) == ("simultaneous-udp", "not-needed", 0)
+    assert (outcome.started, outcome.ended, outcome.answered) == (100.05, 100.05, (FAR,))
 
 
 @pytest.mark.parametrize(
@@ -290,8 +276,9 @@ class Heavy:
         self.at = 100.3 + 1.0
         play(self.attempt, self.at + 0.01)
 
-    def _ask(self) -> bool:
+    def _ask(self, hosts: tuple[str, ...]) -> bool:
         self.asked += 1
+        self.hosts = hosts
         return self.anybody
 
 
@@ -302,6 +289,7 @@ def guesses(checks: list[tuple[float, Candidate]]) -> list[float]:
 def test_the_offerer_asks_for_leave_before_a_heavy_technique_and_begins_half_a_round_trip_after_it() -> None:
     heavy = Heavy(ours=True)
     assert (heavy.attempt.state, heavy.asked) == (AttemptState.ASKING, 1)
+    assert heavy.hosts == (THEIRS[0].host,), "the public addresses that are known"
     assert heavy.attempt.handle_leave(0.0, 102.0)
     _, checks = play(heavy.attempt)
     assert guesses(checks)[0] == pytest.approx(102.0 + 0.1 + 0.3)
@@ -367,6 +355,40 @@ def test_a_word_for_a_heavy_technique_that_does_not_apply_here_changes_nothing()
     asking = Heavy(ours=True)
     asking.attempt.handle_fire(102.0, heavy=True)
     assert asking.attempt.state is AttemptState.ASKING
+
+
+def test_a_path_that_is_confirmed_while_leave_is_asked_for_is_the_work_of_what_was_sent_before() -> None:
+    heavy = Heavy(ours=True)
+    (before,) = [outcome for outcome in heavy.attempt.outcomes if outcome.verdict == "no-reply"]
+    assert (heavy.attempt.technique, heavy.attempt.maker) == ("birthday", "simultaneous-udp")
+    heavy.attempt.handle_observed(Address("203.0.113.9", 1))
+    heavy.attempt.handle_confirmed(101.9, FAR)
+    assert heavy.attempt.state is AttemptState.ENDED
+    assert [o for o in verdicts(heavy.attempt) if o[1] in ("direct", "no-reply")] == [("simultaneous-udp", "direct")]
+    after = heavy.attempt.outcomes[-1]
+    assert (after.packets, after.started, after.ended) == (before.packets, before.started, 101.9)
+    assert (after.aims, after.answered) == (before.aims, (FAR,))
+    assert after.observed == (Candidate("prflx", "203.0.113.9", 1),)
+
+
+def test_a_path_that_is_confirmed_before_the_first_guess_is_the_work_of_what_was_sent_before() -> None:
+    heavy = Heavy(ours=False, early=True)
+    assert (heavy.attempt.technique, heavy.attempt.maker) == ("birthday", "simultaneous-udp")
+    heavy.attempt.handle_confirmed(heavy.at + 0.1, FAR)
+    assert [o for o in verdicts(heavy.attempt) if o[1] in ("direct", "no-reply")] == [("simultaneous-udp", "direct")]
+    later = Heavy(ours=False, early=True)
+    play(later.attempt, later.at + 0.5)
+    assert later.attempt.maker == "birthday"
+    later.attempt.handle_confirmed(later.at + 0.5, FAR)
+    ran = [o for o in verdicts(later.attempt) if o[1] in ("direct", "no-reply")]
+    assert ran == [("simultaneous-udp", "no-reply"), ("birthday", "direct")]
+
+
+def test_an_answer_that_comes_just_after_the_end_is_the_work_of_what_was_sent_last() -> None:
+    heavy = Heavy(ours=False, early=True)
+    play(heavy.attempt)
+    assert heavy.attempt.state is AttemptState.ENDED
+    assert heavy.attempt.maker == "birthday"
 
 
 # --- questions ---

@@ -16,8 +16,8 @@ THEIRS = (
 TECHNIQUE = Birthday()
 
 
-def facts(local_nat: Nat, remote_nat: Nat, seed: int = 1) -> Facts:
-    return Facts(OURS, THEIRS, 1, local_nat, remote_nat, seed)
+def facts(local_nat: Nat, remote_nat: Nat, seed: int = 1, number: int = 1) -> Facts:
+    return Facts(OURS, THEIRS, number, local_nat, remote_nat, seed)
 
 
 def test_the_side_with_random_ports_opens_mappings_towards_the_one_address_of_the_other() -> None:
@@ -99,3 +99,11 @@ def test_no_guess_goes_to_a_port_of_the_system_whatever_the_peer_says() -> None:
     assert ports == set(range(1024, 1101))
     none = Nat(RANDOM.mapping, RANDOM.filtering, RANDOM.allocation, 0, 1, 900)
     assert {shot.aim.port for shot in TECHNIQUE.schedule(facts(EASY, none))} == {1024}
+
+
+def test_every_second_of_three_attempts_opens_the_mappings_without_reaching_the_other_side() -> None:
+    def ttls(local: Nat, remote: Nat, number: int) -> set[int]:
+        return {shot.ttl for shot in TECHNIQUE.schedule(facts(local, remote, number=number))}
+
+    assert [ttls(RANDOM, EASY, number) for number in range(1, 6)] == [{0}, {3}, {0}, {0}, {3}]
+    assert {ttl for number in range(1, 6) for ttl in ttls(EASY, RANDOM, number)} == {0}

@@ -165,6 +165,24 @@ def test_handshakes_try_udp_first_and_carriers_alone_every_second_time(bench: Be
     assert bench.carriage.targets((TCP,), 1) == (TCP,)
 
 
+@pytest.mark.parametrize(("hosts", "first"), [((), 4), (("10.0.0.7", "2001:db8::7"), 4), (("2001:db8::7",), 46)])
+def test_the_first_handshake_goes_by_ipv4_where_both_ends_may_have_it(
+    bench: Bench, hosts: tuple[str, ...], first: int
+) -> None:
+    six = Address("2001:db8::1", 1971)
+    both = (six, UDP)
+    assert bench.carriage.targets(both, 1, hosts) == ((UDP,) if first == 4 else both)
+    assert bench.carriage.targets(both, 2, hosts) == both
+    assert bench.carriage.targets((six,), 1, hosts) == (six,)
+    bench.carried()
+    for probe, wait_s in enumerate(PROBE_S):
+        assert bench.carriage.take_probe(1.0 + sum(PROBE_S[:probe]) + wait_s)
+        tried = bench.carriage.targets((*both, TCP), 1, hosts)
+        assert tried == ((UDP,) if first == 4 and probe == 0 else both), "in vain once, the families are tried alike"
+    bench.carriage.renew(100.0)
+    assert bench.carriage.targets((*both, TCP), 1, hosts) == ((UDP,) if first == 4 else both), "elsewhere it may do"
+
+
 def test_after_a_carrier_won_udp_is_tried_soon_and_then_less_often(bench: Bench) -> None:
     carriage = bench.carried().carriage
     now = 1.0

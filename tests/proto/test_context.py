@@ -40,3 +40,9 @@ def test_random_text_is_of_ice_characters_and_uses_all_of_them() -> None:
     assert len(set(text)) == 64
     assert all(c.isascii() and (c.isalnum() or c in "+/") for c in text)
     assert shared.random_text(8) != shared.random_text(8)
+
+
+def test_a_time_to_live_goes_with_the_datagram() -> None:
+    shared = context()
+    shared.send(b"opener", Target("198.51.100.1", 4000), ttl=2)
+    assert list(shared.transmits) == [Transmit(b"opener", Address("198.51.100.1", 4000), 0, 2)]

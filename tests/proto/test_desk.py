@@ -434,3 +434,30 @@ def test_nobody_gives_back_the_leave_of_others() -> None:
     for peer in (ann, bob):
         assert eve.say(PunchRequest(0, HOME.id, peer.key.public, done=True)) == []
     assert wait_s(eve, bob) == 5.0
+
+
+def claim(asker: Guest, peer: Guest, *hosts: str) -> float:
+    return asker.ask(PunchRequest(3, HOME.id, peer.key.public, hosts=hosts), PunchReply).wait_s
+
+
+def test_a_pair_that_is_seen_over_ipv6_waits_for_one_behind_the_address_that_it_names() -> None:
+    world = World()
+    ann, bob, cay, dan, eve, fay = (world.member(name) for name in ("ann", "bob", "cay", "dan", "eve", "fay"))
+    move_behind("198.51.100.200", ann)
+    move_behind("2001:db8:1::7", cay)
+    assert claim(cay, dan, "198.51.100.200", "198.51.100.3") == 0.0
+    assert wait_s(ann, bob) == 5.0
+    assert cay.say(PunchRequest(0, HOME.id, dan.key.public, done=True)) == []
+    assert claim(ann, bob, "198.51.100.200") == 0.0
+    assert claim(cay, dan, "::ffff:198.51.100.200") == 5.0
+    assert claim(cay, dan, "2001:db8::200", "127.0.0.1") == 0.0, "no heavy punch goes to such"
+    move_behind("2001:db8:1::8", eve)
+    assert claim(eve, fay) == 5.0, "two of one network over IPv6 have one router"
+
+
+def test_a_name_in_place_of_an_address_is_dropped_and_counted() -> None:
+    world = World()
+    ann, bob = world.member("ann"), world.member("bob")
+    before = world.drops("format")
+    assert ann.say(PunchRequest(3, HOME.id, bob.key.public, hosts=("localhost",))) == []
+    assert world.drops("format") == before + 1

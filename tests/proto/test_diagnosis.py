@@ -118,6 +118,14 @@ def test_each_cause_is_found(cause: str) -> None:
     assert bool(found.fix) is (cause != "direct")
 
 
+def test_a_lost_path_is_told_by_what_had_made_it_not_by_an_attempt_that_was_not_needed() -> None:
+    idle = tried("simultaneous-udp", "not-needed", attempt=8, age_s=1.0, packets=0)
+    assert (
+        "A direct path by birthday was there" in diagnose(case(EASY, EASY, tried("birthday", "direct"), idle)).sentence
+    )
+    assert "A direct path by a check was there" in diagnose(case(EASY, EASY, idle)).sentence
+
+
 @pytest.mark.parametrize("cause", ["direct-off", "udp-blocked"])
 def test_a_cause_at_our_own_end_is_told_of_ours(cause: str) -> None:
     fields: dict[str, Any] = {"state": "off"} if cause == "direct-off" else {"udp": "no"}

@@ -184,3 +184,13 @@ def test_our_own_lack_of_udp_is_told_in_offers_and_answers() -> None:
     (offer,) = alone.messages(Offer)
     assert isinstance(offer, Offer)
     assert not offer.udp
+
+
+def test_connections_beyond_the_nodes_budget_of_checks_are_not_wanted() -> None:
+    alone = Dialled()
+    alone.surroundings.streams.handle_port(1, 41001, SEEN, 102.2)
+    alone.told()
+    while alone.surroundings.budget.take(FAR.host, 102.3):
+        pass
+    alone.hear(their_dial(), 102.3)
+    assert alone.told() == [DialWanted(1, (Address("10.0.0.9", 41000),))]

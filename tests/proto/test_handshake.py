@@ -1,25 +1,28 @@
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.proto.shaking import (
+    ALICE,
+    BOB,
+    HOME,
+    KINDS,
+    MALLORY,
+    flips,
+    initiate,
+    listen,
+    receive,
+    refusal,
+    remac,
+    shake,
+)
 
-from ntvl.errors import REASONS, PeerError
 from ntvl.identity.certificate import CERTIFICATE_BYTES_MAX, issue_certificate, verify_certificate
 from ntvl.identity.community import Community
 from ntvl.identity.keys import NodeKey
-from ntvl.proto.admission import build_mac1
 from ntvl.proto.channel import Channel
-from ntvl.proto.handshake import (
-    PAYLOAD_BYTES_MAX,
-    Established,
-    Initiation,
-    Listener,
-    Received,
-    handshake_index,
-)
+from ntvl.proto.handshake import PAYLOAD_BYTES_MAX, handshake_index
 from ntvl.proto.noise import HandshakeState
 from ntvl.wire.handshake import (
     HANDSHAKE_BYTES_MAX,
@@ -30,72 +33,6 @@ from ntvl.wire.handshake import (
     parse_response,
 )
 from ntvl.wire.header import Kind
-
-ALICE, BOB, MALLORY = (NodeKey.generate(random.Random(seed).randbytes) for seed in (1, 2, 3))
-HOME = Community.from_seed("home", b"a seed of the home community")
-KINDS = [pytest.param(HOME.psk, id="peer"), pytest.param(None, id="supernode")]
-
-
-def initiate(random_: random.Random, **changes: Any) -> Initiation:
-    fields: dict[str, Any] = {
-        "psk": HOME.psk,
-        "payload": b"alice's certificate",
-        "aes": True,
-        "index": 0x11111111,
-        "random": random_.randbytes,
-    }
-    fields |= changes
-    return Initiation(fields.pop("local", ALICE), fields.pop("remote", BOB.public), **fields)
-
-
-def listen(key: NodeKey = BOB, *, aes: bool = True, load_limit_per_s: int = 50) -> Listener:
-    return Listener(key, random.Random(9).randbytes, aes=aes, load_limit_per_s=load_limit_per_s)
-
-
-def receive(listener: Listener, data: bytes, now: float = 10.0, source: bytes = b"alice's address") -> Received:
-    received = listener.handle_initiation(data, source, now)
-    assert isinstance(received, Received)
-    return received
-
-
-def shake(psk: bytes | None = HOME.psk, seed: int = 4, **changes: Any) -> tuple[Established, Established]:
-    """Returns what Alice and Bob hold after a handshake."""
-    attempt = initiate(random.Random(seed), psk=psk, **changes)
-    received = receive(listen(), attempt.datagram)
-    answer, bobs = received.respond(psk=psk, payload=b"bob's certificate", index=0x22222222)
-    return attempt.handle_response(answer), bobs
-
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(PeerError) as error:
-        call()
-    assert error.value.reason in REASONS
-    return error.value.reason
-
-
-def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    for at in range(len(data)):
-        yield at, data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
-
-
-def remac(receiver: bytes, data: bytes) -> bytes:
-    """Puts a right mac1 on altered bytes: anybody who knows the receiver's public key can."""
-    return data[:-32] + build_mac1(receiver, data[:-32]) + bytes(16)
-
-
-@pytest.fixture
-def exchanges(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Records every Diffie-Hellman that is computed."""
-    done: list[bytes] = []
-    real = NodeKey.exchange
-
-    def exchange(self: NodeKey, public: bytes) -> bytes:
-        done.append(public)
-        return real(self, public)
-
-    monkeypatch.setattr(NodeKey, "exchange", exchange)
-    return done
-
 
 # --- the handshake itself ---
 
@@ -414,110 +351,6 @@ def test_a_response_counts_once() -> None:
     answer, _ = receive(listen(), attempt.datagram).respond(psk=HOME.psk, payload=b"", index=2)
     attempt.handle_response(answer)
     assert refusal(lambda: attempt.handle_response(answer)) == "replayed-handshake"
-
-
-# --- floods ---
-
-
-def flood(listener: Listener, count: int, now: float, seed: int = 7) -> list[bytes]:
-    """Sends initiations with a right mac1 that do not open, from made-up addresses; returns the cookies sent back."""
-    chance = random.Random(seed)
-    cookies: list[bytes] = []
-    for _ in range(count):
-        head = build_initiation_head(KIND_PEER, chance.randrange(2**32), chance.randbytes(800))
-        try:
-            reply = listener.handle_initiation(remac(BOB.public, head + bytes(32)), chance.randbytes(4), now)
-        except PeerError as error:
-            assert error.reason == "authentication"
-        else:
-            assert isinstance(reply, bytes)
-            cookies.append(reply)
-    return cookies
-
-
-def test_a_flood_without_cookies_costs_no_diffie_hellman(exchanges: list[bytes]) -> None:
-    listener = listen(load_limit_per_s=50)
-    assert len(flood(listener, 50, 10.0)) == 0
-    assert len(exchanges) == 50  # rubbish does not get past the first one each
-    exchanges.clear()
-    cookies = flood(listener, 2000, 10.5, seed=8)
-    assert len(cookies) == 2000
-    assert not exchanges
-    assert {len(cookie) for cookie in cookies} == {52}
-
-
-def test_who_shows_a_cookie_gets_through_a_flood() -> None:
-    listener = listen()
-    flood(listener, 100, 10.0)
-    attempt = initiate(random.Random(4))
-    reply = listener.handle_initiation(attempt.datagram, b"alice's address", 10.1)
-    assert isinstance(reply, bytes)
-    assert handshake_index(reply) == attempt.index
-    cookie = attempt.handle_cookie(reply)
-    flood(listener, 100, 10.2)
-    second = initiate(random.Random(5), cookie=cookie, index=5)
-    received = receive(listener, second.datagram, now=10.3)
-    answer, bobs = received.respond(psk=HOME.psk, payload=b"", index=2)
-    assert second.handle_response(answer).keys.send_key == bobs.keys.receive_key
-
-
-def test_a_cookie_does_not_help_another_address() -> None:
-    listener = listen()
-    flood(listener, 100, 10.0)
-    attempt = initiate(random.Random(4))
-    reply = listener.handle_initiation(attempt.datagram, b"mallory's address", 10.1)
-    assert isinstance(reply, bytes)
-    stolen = initiate(random.Random(5), cookie=attempt.handle_cookie(reply))
-    assert isinstance(listener.handle_initiation(stolen.datagram, b"alice's address", 10.1), bytes)
-
-
-def test_with_a_cookie_too_a_source_has_its_rate(exchanges: list[bytes]) -> None:
-    listener, chance = listen(), random.Random(4)
-    flood(listener, 100, 10.0)
-    attempt = initiate(chance)
-    reply = listener.handle_initiation(attempt.datagram, b"m", 10.1)
-    assert isinstance(reply, bytes)
-    cookie = attempt.handle_cookie(reply)
-    attempts = [initiate(chance, cookie=cookie).datagram for _ in range(100)]
-    exchanges.clear()
-    outcomes = []
-    for data in attempts:
-        try:
-            outcomes.append(type(listener.handle_initiation(data, b"m", 10.2)).__name__)
-        except PeerError as error:
-            outcomes.append(error.reason)
-    assert outcomes == ["Received"] * 5 + ["rate"] * 95
-    assert len(exchanges) == 2 * 5
-
-
-def test_a_flood_leaves_established_sessions_alone(exchanges: list[bytes]) -> None:
-    alices, bobs = shake()
-    alice, bob = Channel(alices.keys), Channel(bobs.keys)
-    exchanges.clear()
-    listener = listen()
-    flood(listener, 51, 10.0)
-    exchanges.clear()
-    for n in range(200):
-        assert len(flood(listener, 5, 10.2, seed=n)) == 5
-        assert bob.open(alice.seal(b"ping %d" % n)) == b"ping %d" % n
-        assert alice.open(bob.seal(b"pong %d" % n)) == b"pong %d" % n
-    assert not exchanges
-
-
-def test_a_forged_or_foreign_cookie_is_refused_and_the_attempt_goes_on() -> None:
-    listener = listen()
-    flood(listener, 100, 10.0)
-    attempt, other = initiate(random.Random(4)), initiate(random.Random(5))
-    reply = listener.handle_initiation(attempt.datagram, b"a", 10.1)
-    assert isinstance(reply, bytes)
-    assert refusal(lambda: other.handle_cookie(reply)) == "cookie"
-    assert refusal(lambda: initiate(random.Random(6), index=9).handle_cookie(reply)) == "unknown-session"
-    for _, bad in flips(reply):
-        assert refusal(lambda bad=bad: attempt.handle_cookie(bad)) in ("type", "header", "unknown-session", "cookie")
-    assert len(attempt.handle_cookie(reply)) == 16
-    # It is no more than a hint: an answer that comes after all is taken.
-    answer, _ = receive(listen(), attempt.datagram).respond(psk=HOME.psk, payload=b"", index=2)
-    attempt.handle_response(answer)
 
 
 # --- a hostile supernode ---

@@ -1,9 +1,8 @@
 import json
-import random
 
 import pytest
-from tests.proto.home import ANN, BOB, DAY_S, EVE, EVES_KEY, Home, alone, initiation_to, pair, sent_to, together
-from tests.proto.scripted import COMMUNITY, OTHER_COMMUNITY, WALL, World, member
+from tests.proto.home import ANN, BOB, DAY_S, EVE, Home, alone, pair, together
+from tests.proto.scripted import COMMUNITY, OTHER_COMMUNITY, World, member
 
 from ntvl.dataplane.interface import (
     Activity,
@@ -17,12 +16,10 @@ from ntvl.dataplane.interface import (
     RemovePeer,
     SetAddresses,
     SetPath,
-    UnknownSender,
     Wanted,
 )
-from ntvl.identity.certificate import issue_certificate
 from ntvl.identity.community import Community
-from ntvl.identity.keys import NodeKey, derive_ipv6, derive_mac, format_key
+from ntvl.identity.keys import derive_ipv6, derive_mac, format_key
 from ntvl.proto.classification import SOCKETS
 from ntvl.proto.events import (
     AddressAssigned,
@@ -35,10 +32,8 @@ from ntvl.proto.events import (
     SupernodeState,
 )
 from ntvl.proto.nat_probe import SETTLE_S
-from ntvl.wire.address import Address, Origin, Relay, Transmit
+from ntvl.wire.address import Address
 from ntvl.wire.control import Leave, Register, Roster
-from ntvl.wire.header import Kind, build_header
-from ntvl.wire.stun import StunClass, build_binding_error, build_binding_request, build_binding_response, parse_stun
 
 # --- starting and ending ---
 
@@ -283,253 +278,6 @@ def test_a_member_of_one_community_cannot_aim_us_into_the_subnet_of_another(is_o
     asked = {transmit.address.host for _, source, transmit in world.sent if source == BOB}
     assert ANN.host in asked
     assert asked & set(inside) == (set() if is_ours else set(inside))
-
-
-# --- handshakes that are refused ---
-
-
-def test_a_handshake_of_a_member_is_answered() -> None:
-    world, _, home = alone()
-    handshake = initiation_to(home, EVES_KEY)
-    home.hear(handshake.datagram)
-    (response,) = sent_to(world, EVE, Kind.RESPONSE)
-    assert handshake.handle_response(response).remote == home.key
-    assert not home.drops
-
-
-@pytest.mark.parametrize(
-    ("reason", "choices"),
-    [
-        ("unknown-community", {"community": OTHER_COMMUNITY, "psk": OTHER_COMMUNITY.psk}),
-        ("certificate-expired", {"not_before_s": -10 * DAY_S, "not_after_s": -DAY_S}),
-        ("certificate-not-yet-valid", {"not_before_s": DAY_S, "not_after_s": 2 * DAY_S}),
-        ("certificate-key", {"node": bytes(range(32))}),
-        ("short", {"payload": b""}),
-        ("format", {"payload": b"x" * 300}),
-        ("type", {"psk": None}),
-    ],
-)
-def test_a_handshake_without_right_is_counted_by_reason_and_not_answered(
-    reason: str, choices: dict[str, object]
-) -> None:
-    world, _, home = alone()
-    for _ in range(2):
-        home.hear(initiation_to(home, EVES_KEY, **choices).datagram)  # type: ignore[arg-type]
-    assert home.drops == {reason: 1, "replayed-handshake": 1}
-    assert sent_to(world, EVE, Kind.RESPONSE) == []
-    assert [n.code for n in home.said(Notice)] == [reason]
-    assert home.said(PeerSeen) == []
-
-
-def test_a_refused_node_is_talked_about_once_for_each_reason() -> None:
-    _, _, home = alone()
-    for n in range(5):
-        home.hear(initiation_to(home, EVES_KEY, community=OTHER_COMMUNITY, not_after_s=DAY_S + n).datagram)
-    assert home.drops["unknown-community"] == 5
-    assert [n.code for n in home.said(Notice)] == ["unknown-community"]
-
-
-def test_a_certificate_that_nobody_signed_is_refused() -> None:
-    _, _, home = alone()
-    good = initiation_to(home, EVES_KEY)
-    payload = bytearray(
-        issue_certificate(
-            COMMUNITY,
-            node=EVES_KEY.public,
-            name="eve",
-            addresses=(),
-            not_before=int(WALL),
-            not_after=int(WALL + DAY_S),
-        )
-    )
-    payload[-1] ^= 1
-    home.hear(initiation_to(home, EVES_KEY, payload=bytes(payload)).datagram)
-    assert home.drops == {"signature": 1}
-    home.hear(good.datagram)
-    assert home.drops == {"signature": 1}
-
-
-def test_a_wrong_community_key_is_noticed_by_who_opens_the_answer() -> None:
-    world = World()
-    supernode = world.supernodes[0]
-    supernode.relay_ids = {ANN: 71, BOB: 72}
-    wrong = Community("lan", COMMUNITY.id, bytes(32), COMMUNITY.signing_key)
-    ann, bob = Home(world, ANN, name="ann"), Home(world, BOB, name="bob", communities=(wrong,))
-    supernode.members = {71: ann, 72: bob}
-    world.run(1.0)
-    supernode.say(Roster(COMMUNITY.id, 0, 5, (member(bob.key, 72, "bob"),)), to=ANN)
-    world.run(0.1)
-    ann.want(bob.key)
-    world.run(5.0)
-    assert ann.drops["authentication"] >= 1
-    assert ann.peer(bob.key)["path"] == "none"
-
-
-def test_a_handshake_under_our_own_key_is_our_own_come_back() -> None:
-    _, _, home = alone()
-    home.hear(initiation_to(home, home.settings.key).datagram)
-    assert home.drops == {"reflected": 1}
-
-
-def test_a_handshake_for_another_node_is_not_computed_on() -> None:
-    world, _, home = alone()
-    other = Home(world, BOB, name="bob", start=False)
-    home.hear(initiation_to(other, EVES_KEY).datagram)
-    assert home.drops == {"mac1": 1}
-
-
-def test_a_flood_of_handshakes_is_answered_with_cookies_and_sessions_go_on() -> None:
-    world, ann, bob = together()
-    for n in range(200):
-        key = NodeKey.generate(random.Random(n).randbytes)
-        ann.hear(initiation_to(ann, key, community=OTHER_COMMUNITY).datagram)
-    cookies = len(sent_to(world, EVE, Kind.COOKIE))
-    assert cookies >= 100
-    assert ann.drops["under-load"] == cookies
-    assert ann.drops["unknown-community"] <= 100
-    number = bob.node.ping("lan", ann.key, world.now)
-    world.run(0.1)
-    assert [reply.id for reply in bob.said(PingReply)] == [number]
-
-
-def test_a_handshake_by_relay_is_answered_by_relay() -> None:
-    world, supernode, home = alone()
-    home.hear(initiation_to(home, EVES_KEY).datagram, Origin(supernode.address, 0, Relay(11, 66)))
-    (answer,) = sent_to(world, supernode.address, Kind.RELAY)
-    assert answer[4:12] == (66).to_bytes(4) + (11).to_bytes(4)
-    assert answer[12] == Kind.RESPONSE
-
-
-def test_a_replayed_handshake_makes_no_member_that_stays() -> None:
-    world, supernode, home = alone()
-    home.hear(initiation_to(home, EVES_KEY).datagram, Origin(supernode.address, 0, Relay(11, 66)))
-    world.run(400.0)
-    assert home.status()["communities"][0]["peers"] == []  # type: ignore[index]
-    assert [e.name for e in home.said(PeerGone)] == ["eve"]
-
-
-# --- hints ---
-
-
-def test_an_unknown_session_is_answered_with_a_reset_within_a_rate() -> None:
-    world, _, home = alone()
-    for index in range(1, 51):
-        home.hear(build_header(Kind.CONTROL, index, 0) + bytes(16))
-    resets = sent_to(world, EVE, Kind.RESET)
-    assert resets == [bytes((Kind.RESET, 0, 0, 0)) + index.to_bytes(4) for index in range(1, 11)]
-    assert home.drops == {"unknown-session": 50}
-    world.run(1.1)
-    home.hear(build_header(Kind.CONTROL, 99, 0) + bytes(16))
-    assert len(sent_to(world, EVE, Kind.RESET)) == 11
-
-
-def test_data_for_no_session_is_answered_with_a_reset_too() -> None:
-    world, supernode, home = alone()
-    home.node.handle_plane_event(UnknownSender(*EVE, 1234, 0, None), world.now)
-    home.node.handle_plane_event(UnknownSender(*supernode.address, 1235, 0, (11, 66)), world.now)
-    home.node.handle_plane_event(UnknownSender(*EVE, 0, 0, None), world.now)
-    world.flush()
-    assert sent_to(world, EVE, Kind.RESET) == [bytes((Kind.RESET, 0, 0, 0)) + (1234).to_bytes(4)]
-    (relayed,) = sent_to(world, supernode.address, Kind.RELAY)
-    assert relayed[4:] == (66).to_bytes(4) + (11).to_bytes(4) + bytes((Kind.RESET, 0, 0, 0)) + (1235).to_bytes(4)
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (bytes((Kind.RESET, 0, 0, 0)) + (5).to_bytes(4), "unknown-session"),
-        (bytes((Kind.RESET, 0, 0, 0)), "short"),
-        (bytes((Kind.RESET,)).ljust(9, b"\0"), "long"),
-    ],
-)
-def test_a_reset_that_concerns_nobody_is_counted_and_never_answered(data: bytes, reason: str) -> None:
-    world, _, home = alone()
-    home.hear(data)
-    assert home.drops == {reason: 1}
-    assert [t for _, _, t in world.sent if t.address == EVE] == []
-
-
-def test_a_node_that_started_anew_has_its_peers_back_in_a_second() -> None:
-    world, ann, bob = together()
-    again = Home(world, BOB, name="bob", random_bytes=random.Random("again").randbytes)
-    world.supernodes[0].members[72] = again
-    world.run(1.0)
-    sealed = next(c for c in ann.told(InstallSession))
-    again.node.handle_plane_event(UnknownSender(*ANN, sealed.send_index, 0, None), world.now)
-    assert world.run(1.0, until=lambda: again.peer(ann.key)["path"] == "direct")
-    assert again.key == bob.key
-
-
-def test_whoever_did_not_get_our_question_shows_us_no_key() -> None:
-    world = World()
-    home = Home(world, keys=False, start=False)
-    home.node.handle_interfaces([ANN.host], world.now)
-    home.node.handle_supernode_address(0, [Address("203.0.113.50", 1971)], world.now)
-    world.flush()
-    (request,) = sent_to(world, Address("203.0.113.50", 1971), Kind.KEY_REQUEST)
-    head = bytes((Kind.KEY_REPLY, 0, 0, 0))
-    home.hear(head + bytes(8) + EVES_KEY.public, Address("203.0.113.50", 1971))
-    assert home.drops == {"transaction": 1}
-    assert home.node.poll_event() is None or home.supernode()["state"] == "connecting"
-    # A server with several addresses answers from the one that its routing prefers.
-    home.hear(head + request[4:12] + EVES_KEY.public, Address("203.0.113.51", 1971))
-    assert home.drops == {"transaction": 1}
-
-
-# --- STUN ---
-
-
-def test_a_check_for_nobody_here_is_counted_and_not_answered() -> None:
-    world, _, home = alone()
-    for username in (None, "", "nobody", "nobody:x"):
-        password = None if username is None else "p" * 24
-        home.hear(build_binding_request(bytes(12), username=username, password=password))
-    assert home.drops == {"integrity": 4}
-    assert [t for _, _, t in world.sent if t.address == EVE] == []
-
-
-def test_an_answer_to_no_check_is_counted() -> None:
-    _, ann, bob = together()
-    handle = ann.handle_of(bob.key)
-    for transaction in (bytes(12), handle.to_bytes(4) + bytes(8), b"\xff" * 12):
-        ann.hear(build_binding_response(transaction, EVE, password="p" * 24))
-        ann.hear(build_binding_error(transaction, 420, "no"))
-    assert ann.drops == {"transaction": 6}
-
-
-def test_an_error_about_a_check_reaches_the_peer_that_was_asked() -> None:
-    world, ann, bob = pair()
-    asked: list[bytes] = []
-
-    def catch(transmit: Transmit, source: Address) -> bool:
-        if source == ANN and transmit.data[0] == 0 and parse_stun(transmit.data).cls is StunClass.REQUEST:
-            asked.append(parse_stun(transmit.data).transaction)
-        return transmit.address in (ANN, BOB)
-
-    world.is_lost = catch
-    ann.want(bob.key)
-    world.run(1.0)
-    ann.hear(build_binding_error(asked[-1], 487, "Role Conflict", password="e" * 24), BOB)
-    assert ann.drops == {"integrity": 1}
-
-
-def test_a_check_that_came_by_relay_is_not_answered() -> None:
-    world, ann, bob = pair()
-    requests: list[bytes] = []
-
-    def catch(transmit: Transmit, source: Address) -> bool:
-        if source == BOB and transmit.data[0] == 0 and parse_stun(transmit.data).cls is StunClass.REQUEST:
-            requests.append(transmit.data)
-        return transmit.address in (ANN, BOB)
-
-    world.is_lost = catch
-    ann.want(bob.key)
-    world.run(1.0)
-    assert requests
-    ann.hear(requests[0], Origin(world.supernodes[0].address, 0, Relay(71, 72)))
-    assert ann.drops == {"integrity": 1}
-    ann.hear(requests[0], EVE)
-    assert ann.drops == {"integrity": 1}
 
 
 # --- several supernodes ---

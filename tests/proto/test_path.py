@@ -409,3 +409,52 @@ def test_paths_under_check_through_a_turn_server_are_forgotten_with_the_others()
     path = turn(paths)
     paths.forget_unconfirmed()
     assert list(paths) == [path]
+
+
+@pytest.mark.parametrize("successor", [True, False])
+def test_a_path_through_a_turn_server_that_won_goes_on_at_the_port_where_the_peer_has_answered_since(
+    successor: bool,
+) -> None:
+    paths = PathSet(controlling=True)
+    relay = paths.add_relay(0, RELAY)
+    won = turn(paths)
+    other = paths.add_direct(Target("127.70.0.9", 4009), "turn")
+    assert other is not None
+    other.handle_answer(0.05, 99.0)
+    paths.select()
+    for second in range(101, 140):
+        relay.handle_answer(0.4, second)
+        won.handle_answer(0.05, second)
+        paths.weigh(second)
+    assert paths.selected is won
+    if successor:
+        other.handle_answer(0.05, 140.0)
+    assert not paths.select()
+    won.signal(PathSignal.UNANSWERED)
+    assert paths.select() is successor
+    now = other if successor else won
+    for _ in range(2):
+        assert paths.selected is now
+        assert not paths.select()
+    now.signal(PathSignal.UNANSWERED)
+    assert not paths.select()
+    assert paths.targets() == (now.target, relay.target), "in doubt data goes both ways"
+    now.signal(PathSignal.SILENT)
+    assert paths.select()
+    assert paths.selected is relay
+
+
+def test_an_attempt_costs_a_path_through_a_turn_server_neither_the_data_nor_what_speaks_for_it() -> None:
+    paths = PathSet(controlling=True)
+    relay = paths.add_relay(0, RELAY)
+    path = turn(paths)
+    paths.select()
+    for second in range(101, 150):
+        relay.handle_answer(0.4, second)
+        path.signal(PathSignal.DISTURBED)
+        paths.weigh(second)
+        paths.select()
+        path.handle_answer(0.05, second)
+        paths.weigh(second)
+        paths.select()
+        assert (paths.selected is path) is (second >= 131)

@@ -1,18 +1,7 @@
 from itertools import pairwise
 
 import pytest
-from tests.proto.peering import (
-    STANDBY,
-    SUPERNODE,
-    Net,
-    Side,
-    joined,
-    keep,
-    lose_all,
-    lose_direct,
-    lose_nothing,
-    lose_relayed,
-)
+from tests.proto.peering import SUPERNODE, Net, Side, both_direct, joined, keep, lose_all, lose_direct, lose_nothing
 
 from ntvl.dataplane.interface import (
     Activity,
@@ -25,18 +14,13 @@ from ntvl.dataplane.interface import (
     Target,
 )
 from ntvl.errors import PeerError
-from ntvl.proto.events import Notice, PathChanged, PingReply
+from ntvl.proto.events import PathChanged, PingReply
 from ntvl.proto.handshake import Listener
-from ntvl.wire.address import Address, Origin, Relay
+from ntvl.wire.address import Origin, Relay
 from ntvl.wire.control import Probe, ProbeReply, build_message
 from ntvl.wire.header import Kind
 
 STUN_REQUEST, STUN_SUCCESS = 0x00, 0x01
-DAY_S = 86400.0
-
-
-def both_direct(net: Net) -> bool:
-    return all(side.path == "direct" for side in net.sides)
 
 
 # --- getting together ---
@@ -211,168 +195,6 @@ def test_a_peer_under_load_is_reached_with_its_cookie() -> None:
     assert net.sent(Kind.INITIATION) == 2
 
 
-# --- a path in trouble ---
-
-
-def test_a_cut_path_is_doubted_in_seconds_then_left_for_the_relay() -> None:
-    net = joined()
-    keep(net, 10.0)
-    net.lost = lose_direct
-    cut = net.now
-    assert keep(net, 4.0, step_s=0.1, until=lambda: all(len(s.targets) == 2 for s in net.sides))
-    assert net.now - cut < 3.5
-    assert both_direct(net)
-    for side in net.sides:
-        assert side.targets[0] == Target(*net.other(side).address)
-        assert side.targets[1].relay == (net.other(side).relay_id, side.relay_id)
-    assert keep(net, 6.0, step_s=0.1, until=lambda: all(s.path == "relay" for s in net.sides))
-    assert net.now - cut < 8.0
-    assert all(side.refreshes > 0 for side in net.sides)
-
-
-def test_a_path_that_was_only_away_for_a_moment_is_kept() -> None:
-    net = joined()
-    keep(net, 10.0)
-    net.lost = lose_direct
-    keep(net, 4.0)
-    net.lost = lose_nothing
-    keep(net, 5.0)
-    for side in net.sides:
-        assert side.targets == (Target(*net.other(side).address),)
-        assert side.paths_shown() == ["relay", "direct"]
-
-
-def test_no_moment_between_cut_and_relay_leaves_data_without_the_relay_for_long() -> None:
-    net = joined()
-    keep(net, 10.0)
-    net.lost = lose_direct
-    alone_s = {side.name: 0.0 for side in net.sides}
-    for _ in range(200):
-        keep(net, 0.1, step_s=0.1)
-        for side in net.sides:
-            if all(target.relay is None for target in side.targets):
-                alone_s[side.name] += 0.1
-    assert max(alone_s.values()) < 3.5
-
-
-def test_a_direct_path_comes_back_by_itself() -> None:
-    net = joined()
-    keep(net, 5.0)
-    net.lost = lose_direct
-    keep(net, 15.0)
-    assert [side.path for side in net.sides] == ["relay", "relay"]
-    net.lost = lose_nothing
-    assert keep(net, 30.0, until=lambda: both_direct(net))
-
-
-def test_the_loss_of_every_supernode_does_not_touch_a_direct_path() -> None:
-    net = joined()
-    keep(net, 5.0)
-    net.lost = lose_relayed
-    for side in net.sides:
-        side.peer.handle_relay_silent(0, net.now)
-    handshakes = net.sent(Kind.INITIATION)
-    keep(net, 600.0, step_s=1.0)
-    assert all(side.paths_shown() == ["relay", "direct"] for side in net.sides)
-    assert all(side.targets == (Target(*net.other(side).address),) for side in net.sides)
-    assert 4 <= net.sent(Kind.INITIATION) - handshakes <= 10
-
-
-def test_when_all_is_cut_and_heals_both_sides_find_each_other_again() -> None:
-    net = joined()
-    keep(net, 5.0)
-    net.lost = lose_all
-    keep(net, 300.0, step_s=1.0)
-    net.lost = lose_nothing
-    for side in net.sides:
-        side.peer.handle_wanted(net.now)
-    assert keep(net, 15.0, until=lambda: all(side.path != "none" for side in net.sides))
-    assert keep(net, 60.0, until=lambda: both_direct(net))
-
-
-def test_the_second_relay_carries_when_the_first_goes_silent() -> None:
-    net = Net(relays=2)
-    net.lost = lose_direct
-    net.left.peer.handle_wanted(net.now)
-    keep(net, 5.0)
-    net.lost = lambda data, relayed, sender, to: not relayed or to == SUPERNODE
-    cut = net.now
-    assert keep(
-        net, 5.0, step_s=0.1, until=lambda: all(s.targets and s.targets[0].host == STANDBY.host for s in net.sides)
-    )
-    assert net.now - cut < 4.0
-    assert all(side.peer.path == ("relay", "", "supernode-1") for side in net.sides)
-
-
-def test_a_supernode_that_is_told_to_be_silent_loses_its_peers_to_the_other() -> None:
-    net = Net(relays=2)
-    net.lost = lose_direct
-    net.left.peer.handle_wanted(net.now)
-    keep(net, 5.0)
-    net.left.peer.handle_relay_silent(0, net.now)
-    net.flush()
-    assert net.left.peer.path == ("relay", "", "supernode-1")
-    net.left.peer.drop_relay(1, net.now)
-    net.flush()
-    assert net.left.peer.path == ("relay", "", "supernode-0")
-
-
-# --- moving ---
-
-
-def test_after_a_change_of_address_the_peers_are_direct_again_and_keep_their_session() -> None:
-    net = joined()
-    keep(net, 5.0)
-    session = net.left.peer.link.sending
-    net.left.address = Address("198.51.100.77", 5555)
-    net.left.peer.handle_network_change(net.now)
-    net.flush()
-    assert len(net.left.targets) == 2
-    assert keep(net, 3.0, step_s=0.1, until=lambda: net.right.targets == (Target("198.51.100.77", 5555),))
-    assert keep(net, 10.0, until=lambda: net.left.targets == (Target(*net.right.address),))
-    assert net.left.peer.link.sending is session
-    assert net.right.said(PathChanged)[-1].remote == "198.51.100.77:5555"
-
-
-def test_a_side_whose_nat_moved_it_is_followed_by_what_it_sends() -> None:
-    net = joined()
-    keep(net, 5.0)
-    net.left.address = Address("198.51.100.78", 6666)
-    net.right.move(Target("198.51.100.78", 6666))
-    assert keep(net, 4.0, step_s=0.1, until=lambda: Target("198.51.100.78", 6666) in net.right.targets)
-    keep(net, 10.0)
-    assert both_direct(net)
-    assert net.right.targets == (Target("198.51.100.78", 6666),)
-
-
-def test_a_peer_that_started_anew_is_direct_again_at_once() -> None:
-    for who in ("left", "right"):
-        net = joined(6)
-        keep(net, 3.0)
-        stays: Side = getattr(net, who)
-        restarted = net.other(stays)
-        restarted.start(stays)
-        restarted.use_relays(stays)
-        stays.peer.handle_reset(net.now)
-        assert net.run(1.0, until=lambda restarted=restarted: restarted.path == "direct")
-        keep(net, 5.0)
-        assert both_direct(net)
-        assert [len(side.targets) for side in net.sides] == [1, 1]
-        assert "none" not in stays.paths_shown()
-
-
-def test_a_peer_that_started_anew_and_speaks_first_is_direct_again_at_once() -> None:
-    net = joined(6)
-    keep(net, 3.0)
-    net.right.address = Address("198.51.100.9", 9999)
-    net.right.start(net.left)
-    net.right.use_relays(net.left)
-    net.right.peer.handle_wanted(net.now)
-    assert keep(net, 3.0, step_s=0.1, until=lambda: net.left.targets == (Target("198.51.100.9", 9999),))
-    keep(net, 5.0)
-    assert both_direct(net)
-
-
 # --- hints, goodbyes and rest ---
 
 
@@ -472,106 +294,6 @@ def test_after_a_long_rest_peers_are_direct_again() -> None:
     net.left.peer.handle_wanted(net.now)
     assert keep(net, 3.0, until=lambda: both_direct(net))
     assert keep(net, 10.0, until=lambda: [len(side.targets) for side in net.sides] == [1, 1])
-
-
-# --- keys ---
-
-
-def test_keys_are_renewed_every_two_minutes_and_nobody_notices() -> None:
-    net = joined()
-    begun = net.now
-    keep(net, 610.0, step_s=1.0)
-    installs = net.left.told(InstallSession)
-    assert 5 <= len(installs) <= 8
-    for side in net.sides:
-        assert side.paths_shown() == ["relay", "direct"]
-        assert not side.context.drops
-        assert len(side.peer.link.sessions) <= 2
-        assert {c.receive_index for c in side.told(InstallSession)} >= {
-            c.receive_index for c in side.told(RetireSession)
-        }
-    assert net.sent(Kind.INITIATION, since=begun) == len(installs) - 1
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_a_lost_confirmation_of_new_keys_is_made_good(count: int) -> None:
-    net = joined()
-    lost = list[bytes]()
-
-    def is_lost(data: bytes, relayed: bool, sender: Side, to: Address) -> bool:
-        chosen = data[0] == Kind.CONTROL and net.sent(Kind.INITIATION) > 1 and len(lost) < count
-        lost.extend([data] * chosen)
-        return chosen
-
-    net.lost = is_lost
-    keep(net, 400.0, step_s=1.0)
-    assert len(lost) == count
-    assert all(side.paths_shown() == ["relay", "direct"] for side in net.sides)
-
-
-def test_lost_answers_at_a_rekey_cost_nothing() -> None:
-    net = joined()
-    keep(net, 2.0)
-    net.lost = lambda data, relayed, sender, to: data[0] == Kind.RESPONSE and net.now < 235.0
-    keep(net, 400.0, step_s=1.0)
-    assert all(side.paths_shown() == ["relay", "direct"] for side in net.sides)
-
-
-def test_keys_are_renewed_when_a_session_has_sealed_its_share() -> None:
-    net = joined()
-    handshakes = net.sent(Kind.INITIATION)
-    activity = Activity(net.left.peer.handle, 1, 1, 1, 1, net.now, (1 << 26) + 1, ())
-    net.left.peer.handle_activity(activity, net.now)
-    net.run(0.5)
-    assert net.sent(Kind.INITIATION) == handshakes + 1
-    assert len(net.left.told(InstallSession)) == 2
-
-
-def test_an_engine_never_holds_more_than_four_sessions_of_a_peer() -> None:
-    net = joined()
-    for _ in range(12):
-        net.run(1.5)
-        net.left.peer.handle_reset(net.now)
-        net.right.peer.handle_reset(net.now)
-        net.run(0.5)
-        for side in net.sides:
-            held = list[int]()
-            for command in side.commands:
-                if isinstance(command, InstallSession):
-                    held.append(command.receive_index)
-                elif isinstance(command, RetireSession) and command.receive_index in held:
-                    held.remove(command.receive_index)
-                assert len(held) <= 4
-
-
-def test_a_certificate_that_is_no_good_ends_in_no_session_and_is_said_once() -> None:
-    net = Net()
-    net.right.certifying_skew_s = -400 * DAY_S
-    for _ in range(30):
-        net.left.peer.handle_wanted(net.now)
-        net.run(1.0)
-    assert [e.code for e in net.left.said(Notice)] == ["certificate-expired"]
-    assert net.left.peer.path[0] == "none"
-    assert net.left.told(AddPeer) == []
-    assert 3 <= net.sent(Kind.INITIATION) <= 6
-    assert net.left.context.drops["certificate-expired"] == net.sent(Kind.RESPONSE)
-
-
-def test_a_peer_that_mended_its_certificate_is_as_good_as_any_other() -> None:
-    net = Net()
-    net.right.certifying_skew_s = -400 * DAY_S
-    for _ in range(260):
-        net.left.peer.handle_wanted(net.now)
-        net.run(1.0)
-    assert 6 <= net.left.context.drops["certificate-expired"] <= 9
-    net.right.certifying_skew_s = 0.0
-    net.right.peer.handle_wanted(net.now)
-    assert keep(net, 5.0, until=lambda: both_direct(net))
-    # From now on the side that refused has to renew the keys.
-    net.lost = lambda data, relayed, sender, to: data[0] == Kind.INITIATION and sender is net.right
-    keep(net, 170.0, step_s=1.0)
-    assert all(side.path == "direct" for side in net.sides)
-    assert len(net.left.told(InstallSession)) == 2
 
 
 # --- pings and probes ---

@@ -224,3 +224,28 @@ def test_events_tell_each_change_once() -> None:
     lan.run(7000.0)
     assert lan.changes == [EXTERNAL], "renewals are no news"
     assert [outcome.protocol for outcome in lan.said] == ["PCP", "NAT-PMP", "PCP", "NAT-PMP"]
+
+
+@pytest.mark.parametrize("pcp", [True, False])
+def test_a_gateway_that_forgot_without_a_word_is_asked_where_that_is_suspected(pcp: bool) -> None:
+    gateway = Gateway(pcp=pcp)
+    lan = Lan(gateway).start()
+    lan.run(60.0)
+    gateway.reboot(lan.now)
+    lan.machine.verify(lan.now)
+    lan.run(1.0)
+    assert gateway.mappings, "long before the next question for the epoch"
+    before = len(lan.sent)
+    lan.machine.verify(lan.now)
+    lan.run(1.0)
+    assert len(lan.sent) - before == 1, "the question alone, where nothing is lost"
+
+
+def test_a_gateway_that_maps_nothing_is_not_asked_more_often() -> None:
+    lan = Lan(None).start()
+    lan.run(300.0)
+    before = len(lan.sent)
+    for _ in range(10):
+        lan.machine.verify(lan.now)
+        lan.run(1.0)
+    assert len(lan.sent) == before

@@ -24,9 +24,15 @@ def counting(step: int = 1) -> Nat:
 
 
 def facts(
-    local: Nat, remote: Nat, *, ours: bool = True, server: Address | None = SERVER, guesses: bool = True
+    local: Nat,
+    remote: Nat,
+    *,
+    ours: bool = True,
+    server: Address | None = SERVER,
+    guesses: bool = True,
+    number: int = 1,
 ) -> Facts:
-    return Facts(OURS, THEIRS, 1, local, remote, seed=9, ours=ours, server=server, guesses=guesses)
+    return Facts(OURS, THEIRS, number, local, remote, seed=9, ours=ours, server=server, guesses=guesses)
 
 
 def first(schedule: Schedule) -> list[int]:
@@ -170,3 +176,28 @@ def test_what_is_in_the_way_is_said_in_words(here: Facts, obstacle: str) -> None
     assert TECHNIQUE.obstacle(here) == obstacle
     assert TECHNIQUE.schedule(here) == []
     assert TECHNIQUE.react(here, Evidence({BEFORE: 40_000}, Aim(9, 40_000, 1, 8))) == []
+
+
+# --- a peer whose NAT is upset by what it has not asked for ---
+
+
+def test_in_the_second_attempt_the_counting_side_waits_a_second_before_it_lets_anything_arrive() -> None:
+    for number, wary in ((1, False), (2, True), (3, False), (4, False), (5, True)):
+        schedule = TECHNIQUE.schedule(facts(counting(), EASY, number=number))
+        early = {shot.ttl for shot in schedule if shot.socket == SHOOTER and shot.delay_s < 1.0}
+        late = {shot.ttl for shot in schedule if shot.socket == SHOOTER and shot.delay_s >= 1.0}
+        assert (early, late) == ({3} if wary else {0}, {0})
+        assert {shot.ttl for shot in schedule if shot.is_question} == {0}
+
+
+def test_in_the_second_attempt_two_counting_sides_open_their_ports_before_they_use_them() -> None:
+    told = Evidence({BEFORE: 5000}, Aim(9, 6000, 1, 2 * DRIFT_MAX))
+    for number, wary in ((1, False), (2, True)):
+        shots = TECHNIQUE.react(facts(counting(), counting(), number=number), told)
+        assert {shot.ttl for shot in shots if shot.delay_s == 0.0} == ({3} if wary else {0})
+        assert {shot.ttl for shot in shots if shot.delay_s > 0.0} == {0}
+
+
+def test_the_side_with_one_port_for_all_aims_as_ever() -> None:
+    told = Evidence(aim=Aim(9, 6000, 1, 1))
+    assert {shot.ttl for shot in TECHNIQUE.react(facts(EASY, counting(), number=2), told)} == {0}

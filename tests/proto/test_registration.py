@@ -1,26 +1,15 @@
-import random
-from collections.abc import Callable
-
 import pytest
-from tests.proto.scripted import COMMUNITY, OTHER_COMMUNITY, WALL, Supernode, World, member, settings
+from tests.proto.registering import DAY_S, HERE, desk, registered
+from tests.proto.scripted import COMMUNITY, OTHER_COMMUNITY, WALL, Supernode, World, member
 
-from ntvl.errors import PeerError
-from ntvl.identity.community import Community
-from ntvl.identity.keys import NodeKey, format_key
-from ntvl.proto.context import Context
-from ntvl.proto.events import Failed, KeyLearned, Notice, SupernodeState
-from ntvl.proto.handshake import handshake_index
+from ntvl.proto.events import Notice
 from ntvl.proto.lifetime_probe import KEEPALIVE_S_MAX, keepalive_s
-from ntvl.proto.machine import Wakeup
-from ntvl.proto.membership import Membership
-from ntvl.proto.registration import Registration
 from ntvl.wire.address import Address, Origin, Transmit
 from ntvl.wire.control import (
     Keepalive,
     KeepaliveReply,
     Leave,
     Message,
-    Refused,
     Register,
     Registered,
     Roster,
@@ -29,120 +18,6 @@ from ntvl.wire.control import (
     build_message,
 )
 from ntvl.wire.header import Kind, parse_header
-
-HERE = Address("198.51.100.1", 4000)
-DAY_S = 86400.0
-
-
-class Desk:
-    """Is one registration in the place of a node: it routes to it and notes what it is told."""
-
-    def __init__(
-        self,
-        world: World,
-        *,
-        via: int = 0,
-        lease: str = "auto",
-        address: str = "",
-        keys: bool = True,
-        communities: tuple[Community, ...] = (COMMUNITY,),
-        start: bool = True,
-    ) -> None:
-        self.world = world
-        self.skew_s = 0.0
-        chosen = settings(world, lease=lease, address=address, keys=keys, communities=communities)
-        self.context = Context(random.Random(7).randbytes, self.wall)
-        self.memberships = [Membership(c, chosen.key.public, chosen.name, self.wall) for c in chosen.communities]
-        self.leased: list[str] = []
-        self.rosters: list[Roster] = []
-        self.lost = 0
-        self.observations = 0
-        self.errors: list[str] = []
-        self.registration = Registration(self.context, chosen, self, via=via, memberships=self.memberships)
-        world.machines[HERE] = self
-        if start:
-            self.registration.handle_addresses((world.supernodes[via].address,), world.now)
-
-    def wall(self) -> float:
-        return self.world.wall() + self.skew_s
-
-    # --- what a registration tells, and asks ---
-
-    hosts: tuple[str, ...] = ("192.0.2.7",)
-
-    def handle_registered(self, via: int, membership: Membership, address: str, now: float) -> None:
-        self.leased.append(address)
-        if address and not membership.address:
-            membership.address = address
-            self.registration.renew(now)
-
-    def handle_roster(self, via: int, membership: Membership, roster: Roster, now: float) -> None:
-        self.rosters.append(roster)
-
-    def handle_roster_end(self, via: int, membership: Membership, now: float) -> None:
-        pass
-
-    def handle_supernode_lost(self, via: int, now: float) -> None:
-        self.lost += 1
-
-    def handle_observed(self, via: int, now: float) -> None:
-        self.observations += 1
-
-    # --- as a node routes ---
-
-    def handle_datagram(self, data: bytes, origin: Origin, now: float) -> None:
-        try:
-            match data[0]:
-                case Kind.RESPONSE | Kind.COOKIE:
-                    if self.context.indices.find(handshake_index(data)) is not self.registration:
-                        raise PeerError("unknown-session")
-                    if data[0] == Kind.RESPONSE:
-                        self.registration.handle_response(data, origin, now)
-                    else:
-                        self.registration.handle_cookie(data, now)
-                case Kind.CONTROL:
-                    self.registration.handle_control(data, parse_header(data)[1], origin, now)
-                case Kind.KEY_REPLY:
-                    self.registration.handle_key_reply(data, now)
-                case Kind.RESET:
-                    self.registration.handle_reset(int.from_bytes(data[4:8], "big"), now)
-        except PeerError as error:
-            self.context.count(error.reason)
-
-    def handle_timeout(self, now: float) -> None:
-        for _ in self.context.timers.due(now):
-            self.registration.handle_timeout(now)
-
-    def poll_timeout(self) -> Wakeup | None:
-        return self.context.timers.next()
-
-    def poll_transmit(self) -> Transmit | None:
-        return self.context.transmits.popleft() if self.context.transmits else None
-
-    # --- what a test asks ---
-
-    @property
-    def states(self) -> list[str]:
-        return [e.state for e in self.context.events if isinstance(e, SupernodeState)]
-
-    def said(self) -> list[Notice | Failed]:
-        return [e for e in self.context.events if isinstance(e, Notice | Failed)]
-
-    def is_(self, state: str) -> Callable[[], bool]:
-        return lambda: self.registration.state == state
-
-
-def desk(**choices: object) -> tuple[World, Supernode, Desk]:
-    world = World()
-    return world, world.supernodes[0], Desk(world, **choices)  # type: ignore[arg-type]
-
-
-def registered(**choices: object) -> tuple[World, Supernode, Desk]:
-    world, supernode, here = desk(**choices)
-    assert world.run(1.0, until=here.is_("registered"))
-    world.run(0.5)
-    return world, supernode, here
-
 
 # --- coming in ---
 
@@ -218,91 +93,6 @@ def test_any_single_lost_datagram_costs_only_time(lost: int) -> None:
     world, _, here = desk()
     world.is_lost = lambda transmit, source: len(world.sent) - 1 == lost
     assert world.run(5.0, until=lambda: here.registration.state == "registered" and here.memberships[0].address != "")
-
-
-# --- refusals ---
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        ("community-key", "a community of that name under another key: wrong secret"),
-        ("certificate-not-yet-valid", "a certificate before its validity"),
-        ("certificate-expired", "a certificate past its validity"),
-        ("subnet-full", "no address left in the subnet"),
-        ("subnet-differs", "another subnet than the community already has"),
-        ("queue-full", "a bounded queue was full"),
-    ],
-)
-def test_a_refusal_is_said_in_words_within_five_seconds_and_repeated_at_a_falling_rate(reason: str, words: str) -> None:
-    world, supernode, here = desk()
-    supernode.refusals[COMMUNITY.id] = (reason, "")
-    assert world.run(5.0, until=here.is_("refused"))
-    (notice,) = here.said()
-    assert isinstance(notice, Notice)
-    assert (notice.level, notice.code) == ("error", reason)
-    assert notice.text == f"supernode 203.0.113.1 refuses community 'lan': {words}"
-    begun = world.now
-    world.run(1000.0)
-    assert 6 <= supernode.count(Register) <= 10
-    assert here.states == ["connecting", "refused"]
-    assert len(here.said()) == 1
-    assert here.registration.relay_id(COMMUNITY.id) is None
-    assert here.registration.is_reachable()
-    assert world.now > begun
-
-
-def test_a_refusal_that_is_mended_ends_in_a_registration() -> None:
-    world, supernode, here = desk()
-    supernode.refusals[COMMUNITY.id] = ("community-key", "")
-    world.run(40.0)
-    supernode.refusals.clear()
-    assert world.run(45.0, until=here.is_("registered"))
-    assert here.states == ["connecting", "refused", "registered"]
-
-
-def test_a_second_machine_with_our_key_ends_the_node() -> None:
-    world, supernode, here = registered()
-    supernode.say(Refused(0, COMMUNITY.id, "duplicate-node"))
-    world.run(0.1)
-    (failed,) = here.said()
-    assert isinstance(failed, Failed)
-    assert failed.code == "duplicate-node"
-
-
-def test_a_static_address_that_is_taken_ends_the_node() -> None:
-    world, supernode, here = desk(lease="static", address="10.77.3.4/16")
-    supernode.refusals[COMMUNITY.id] = ("address-taken", "10.77.3.4 is leased to bob")
-    world.run(1.0)
-    (failed,) = here.said()
-    assert isinstance(failed, Failed)
-    assert failed.text == "supernode 203.0.113.1 refuses community 'lan': 10.77.3.4 is leased to bob"
-
-
-def test_a_refusal_of_a_certificate_that_could_not_be_read_finds_its_community_by_the_request() -> None:
-    world, supernode, here = desk(communities=(COMMUNITY, OTHER_COMMUNITY))
-
-    def reply(message: Message) -> list[Message] | None:
-        if not isinstance(message, Register) or supernode.community_of(message) != OTHER_COMMUNITY.id:
-            return None
-        return [Refused(message.request, bytes(32), "version", "")]
-
-    supernode.reply = reply
-    world.run(1.0)
-    (notice,) = here.said()
-    assert (notice.code, "'office'" in notice.text) == ("version", True)
-    assert here.registration.relay_id(COMMUNITY.id) is not None
-    supernode.say(Refused(0, bytes(32), "version", ""), Refused(12, bytes(32), "version", ""))
-    world.run(0.1)
-    assert here.context.drops == {"version": 1, "unknown-community": 2}
-
-
-def test_an_answer_for_a_community_that_we_are_not_in_is_counted() -> None:
-    world, supernode, here = registered()
-    supernode.say(Roster(OTHER_COMMUNITY.id, 0, 1), Refused(0, OTHER_COMMUNITY.id, "duplicate-node"))
-    world.run(0.1)
-    assert here.context.drops == {"unknown-community": 2}
-    assert here.said() == []
 
 
 # --- staying ---
@@ -538,88 +328,6 @@ def test_an_observed_address_mapped_into_ipv6_is_kept_as_ipv4() -> None:
     supernode.observed = Address("::ffff:198.51.100.1", 4000)
     world.run(1.0)
     assert here.registration.observed == HERE
-
-
-# --- keys ---
-
-
-def test_a_key_is_learned_at_first_use() -> None:
-    _, supernode, here = registered(keys=False)
-    assert here.registration.key == supernode.key.public
-    assert [e for e in here.context.events if isinstance(e, KeyLearned)] == [KeyLearned(0, supernode.key.public)]
-    assert supernode.key_requests == 1
-
-
-def test_a_lost_question_for_the_key_is_repeated() -> None:
-    world, supernode, here = desk(keys=False)
-    supernode.is_silent = True
-    world.run(60.0)
-    assert 4 <= world.count(Kind.KEY_REQUEST) <= 8
-    assert here.states[-1] == "unreachable"
-    supernode.is_silent = False
-    assert world.run(31.0, until=here.is_("registered"))
-
-
-def test_a_key_that_nobody_asked_for_is_not_learned() -> None:
-    world, supernode, here = desk(keys=False)
-    supernode.is_silent = True
-    world.run(0.5)
-    for nonce in (bytes(8), b"12345678"):
-        data = bytes((Kind.KEY_REPLY, 0, 0, 0)) + nonce + bytes(32)
-        here.handle_datagram(data, Origin(supernode.address), world.now)
-    assert here.registration.key is None
-    assert here.context.drops == {"transaction": 2}
-    for size, reason in ((43, "short"), (45, "long"), (4, "short")):
-        here.handle_datagram(bytes((Kind.KEY_REPLY,)).ljust(size, b"\0"), Origin(supernode.address), world.now)
-        assert here.context.drops[reason] >= 1
-
-
-def test_a_supernode_with_another_key_is_refused_with_a_warning_and_never_spoken_to() -> None:
-    world, supernode, here = desk()
-    known = supernode.key.public
-    supernode.key = NodeKey.from_bytes(bytes(range(32)))
-    supernode.shown_key = supernode.key.public
-    supernode.start()
-    assert world.run(10.0, until=here.is_("refused"))
-    (notice,) = here.said()
-    assert isinstance(notice, Notice)
-    assert (notice.level, notice.code) == ("error", "supernode-key")
-    assert format_key(known) in notice.text
-    assert format_key(supernode.key.public) in notice.text
-    world.run(600.0)
-    assert (supernode.handshakes, supernode.heard) == (0, [])
-    assert here.registration.key == known
-    assert len(here.said()) == 1
-    assert here.states == ["connecting", "refused"]
-
-
-def test_an_impostor_that_goes_away_leaves_us_with_the_supernode_that_we_know() -> None:
-    world, supernode, here = desk()
-    true = supernode.key
-    supernode.key = NodeKey.from_bytes(bytes(range(32)))
-    supernode.shown_key = supernode.key.public
-    supernode.start()
-    world.run(60.0)
-    supernode.key, supernode.shown_key = true, true.public
-    supernode.start()
-    assert world.run(35.0, until=here.is_("registered"))
-
-
-def test_a_supernode_that_shows_our_key_but_does_not_answer_is_only_unreachable() -> None:
-    world, supernode, here = desk()
-    world.is_lost = lambda transmit, source: transmit.data[0] == Kind.INITIATION
-    world.run(60.0)
-    assert supernode.key_requests >= 1
-    assert here.states == ["connecting", "unreachable"]
-    assert [notice.code for notice in here.said()] == ["no-answer"]
-
-
-@pytest.mark.parametrize("shown", [bytes(32), b"\x01" + bytes(31)])
-def test_a_first_key_that_cannot_be_one_ends_in_no_crash(shown: bytes) -> None:
-    world, supernode, here = desk(keys=False)
-    supernode.shown_key = shown
-    world.run(120.0)
-    assert here.registration.state in ("connecting", "unreachable")
 
 
 # --- clocks ---

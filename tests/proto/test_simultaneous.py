@@ -8,8 +8,11 @@ FOUR, SIX = Candidate("host", "192.168.1.2", 4000, 5), Candidate("host", "2001:d
 TECHNIQUE = Simultaneous()
 
 
-def facts(local: tuple[Candidate, ...], remote: tuple[Candidate, ...]) -> Facts:
-    return Facts(local, remote, 1)
+PUBLIC, MAPPED = Candidate("srflx", "198.51.100.2", 61000, 4), Candidate("mapped", "198.51.100.2", 4000, 7)
+
+
+def facts(local: tuple[Candidate, ...], remote: tuple[Candidate, ...], number: int = 1, *, udp: bool = True) -> Facts:
+    return Facts(local, remote, number, udp=udp)
 
 
 def test_the_burst_is_three_rounds_in_400_ms_and_then_one_a_second() -> None:
@@ -47,3 +50,29 @@ def test_what_is_in_the_way_is_said_in_words() -> None:
     assert TECHNIQUE.obstacle(facts((FOUR,), ())) == "the peer offered no address"
     assert TECHNIQUE.obstacle(facts((FOUR,), (SIX,))) == "one side has only IPv4 and the other only IPv6"
     assert TECHNIQUE.obstacle(facts((FOUR, SIX), (SIX,))) == ""
+
+
+# --- openers ---
+
+
+def test_an_opener_goes_to_each_address_that_is_not_of_a_lan_the_most_promising_first() -> None:
+    openers = TECHNIQUE.openers(facts((FOUR, SIX), (FOUR, PUBLIC, MAPPED, SIX)))
+    assert [(shot.delay_s, shot.aim, shot.socket, shot.ttl) for shot in openers] == [
+        (0.0, aim, 0, 2) for aim in (SIX, MAPPED, PUBLIC)
+    ]
+    assert [shot.aim for shot in TECHNIQUE.openers(facts((FOUR,), (SIX, PUBLIC)))] == [PUBLIC]
+
+
+def test_each_of_three_attempts_opens_one_box_more_and_then_it_begins_again() -> None:
+    ttls = [TECHNIQUE.openers(facts((FOUR,), (PUBLIC,), number))[0].ttl for number in range(1, 8)]
+    assert ttls == [2, 3, 4, 2, 3, 4, 2]
+
+
+def test_nothing_is_opened_where_udp_does_not_get_out_or_nobody_can_be_aimed_at() -> None:
+    assert TECHNIQUE.openers(facts((FOUR,), (PUBLIC,), udp=False)) == []
+    assert TECHNIQUE.openers(facts((FOUR,), ())) == []
+    assert TECHNIQUE.openers(facts((FOUR,), (SIX,))) == []
+
+
+def test_the_burst_itself_has_no_openers() -> None:
+    assert {shot.ttl for shot in TECHNIQUE.schedule(facts((FOUR,), (PUBLIC,)))} == {0}

@@ -2,8 +2,8 @@ import json
 import random
 
 from tests.proto.peering import Net, joined, lose_direct
+from tests.proto.registering import Desk
 from tests.proto.scripted import COMMUNITY, WALL, World, settings
-from tests.proto.test_registration import Desk
 
 from ntvl.dataplane.interface import Activity
 from ntvl.identity.keys import derive_mac, format_key

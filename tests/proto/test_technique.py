@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 
-from ntvl.proto.technique import Facts, Outcome, Technique, is_dependent
+from ntvl.proto.technique import Facts, Outcome, Technique, is_dependent, punched_hosts
 from ntvl.proto.techniques import TECHNIQUES
 from ntvl.wire.address import Address
 from ntvl.wire.control import Candidate, Nat
@@ -75,3 +75,11 @@ def test_where_one_side_lets_no_ports_be_guessed_nothing_is_guessed_or_asked(tec
     for nats in NATS:
         facts = Facts(CANDIDATES, CANDIDATES, 1, *nats, server=SERVER, guesses=False)
         assert not [shot for shot in technique.schedule(facts) if shot.is_guess or shot.is_question]
+
+
+def test_a_punch_goes_between_the_addresses_that_others_see_of_both_ends() -> None:
+    theirs = (Candidate("host", "10.0.0.2", 4000, 9), Candidate("srflx", "203.0.113.7", 4000, 5))
+    assert punched_hosts(Facts(CANDIDATES, theirs, 1, EASY, RANDOM)) == ("198.51.100.2", "203.0.113.7")
+    assert punched_hosts(Facts(CANDIDATES[:1], theirs, 1, RANDOM, EASY)) == ("203.0.113.7",)
+    assert punched_hosts(Facts(CANDIDATES, CANDIDATES, 1, EASY, RANDOM)) == ("198.51.100.2",)
+    assert punched_hosts(Facts((), (), 1)) == ()

@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.proto.turn_server import MAPPED, RELAYED, SERVER, USER, TurnServer
+from tests.proto.turn_server import MAPPED, RELAYED, SERVER, TurnServer
 
 from ntvl.errors import REASONS
-from ntvl.proto.turn import IN_FLIGHT_MAX, TurnClient
-from ntvl.proto.turn_events import Allocated, Closed, Data, Moved, Refused, TurnFailed, TurnState
+from ntvl.proto.turn import IN_FLIGHT_MAX
+from ntvl.proto.turn_events import Allocated, Closed, Data, Refused, TurnFailed, TurnState
 from ntvl.wire.address import Address
-from ntvl.wire.attribute import StunClass, build_address_value, build_layout
+from ntvl.wire.attribute import StunClass, build_layout
 from ntvl.wire.turn import Turn, TurnMethod
 
 PEER = Address("192.0.2.7", 7000)
@@ -25,10 +25,6 @@ def allocated(**options: bool) -> TurnServer:
     assert server.events == [Allocated(RELAYED, MAPPED, 600.0)]
     server.events.clear()
     return server
-
-
-def alternate(host: str, port: int = 3478) -> tuple[int, bytes]:
-    return 0x8023, build_address_value(Address(host, port), bytes(16))
 
 
 # --- allocating ---
@@ -353,77 +349,6 @@ def test_closing_before_anything_began_needs_no_server() -> None:
     assert server.client.poll_event() == Closed()
 
 
-# --- another server ---
-
-
-def test_a_server_that_sends_us_on_is_followed_once() -> None:
-    server = TurnServer()
-    server.answer = lambda turn: server.error(turn, 300, alternate("198.51.100.2"), (0x8003, b"two.example"), key=None)  # type: ignore[method-assign]
-    server.start()
-    assert server.events == [Moved(Address("198.51.100.2", 3478), "two.example")]
-    assert (server.client.state, server.client.server) == (TurnState.MOVED, Address("198.51.100.2", 3478))
-    server.run(server.now + 100.0)
-    assert server.count(TurnMethod.ALLOCATE) == 1
-    server.start()
-    assert server.events[1:] == [TurnFailed("the server sends us to another, which is not followed", True)]
-    assert server.count(TurnMethod.ALLOCATE) == 2
-
-
-def test_the_other_server_serves_as_the_first_would() -> None:
-    server = TurnServer()
-    server.answer = lambda turn: server.error(turn, 300, alternate("198.51.100.2"), key=None)  # type: ignore[method-assign]
-    server.start()
-    del server.answer  # type: ignore[method-assign]
-    server.start()
-    assert isinstance(server.events[-1], Allocated)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "followed"),
-    [
-        ("8.8.8.8", "9.9.9.9", True),
-        ("8.8.8.8", "10.0.0.1", False),
-        ("8.8.8.8", "192.168.1.1", False),
-        ("8.8.8.8", "100.64.0.1", False),
-        ("8.8.8.8", "fd00::1", False),
-        ("10.0.0.1", "10.0.0.2", True),
-        ("10.0.0.1", "9.9.9.9", True),
-        ("10.0.0.1", "127.0.0.1", False),
-        ("127.0.0.1", "127.0.0.2", False),
-        ("10.0.0.1", "224.0.0.1", False),
-        ("10.0.0.1", "0.0.0.0", False),
-        ("10.0.0.1", "169.254.1.1", False),
-        ("10.0.0.1", "255.255.255.255", False),
-        ("fd00::1", "::1", False),
-        ("fd00::1", "ff02::1", False),
-    ],
-)
-def test_nobody_sends_us_to_ourselves_our_neighbours_or_from_the_internet_into_our_network(
-    ours: str, theirs: str, followed: bool
-) -> None:
-    server = TurnServer()
-    server.client = TurnClient(Address(ours, 3478), USER, stream=False, random=server.seed.randbytes)
-    server.answer = lambda turn: server.error(turn, 300, alternate(theirs), key=None)  # type: ignore[method-assign]
-    server.start()
-    assert (server.client.state is TurnState.MOVED) is followed
-
-
-@pytest.mark.parametrize("domain", [".two.example", "two..example", "x" * 64, "two\0example", "zwei.b\u00fccher"])
-def test_a_redirection_to_what_is_no_name_fails(domain: str) -> None:
-    server = TurnServer()
-    other = alternate("198.51.100.2"), (0x8003, domain.encode())
-    server.answer = lambda turn: server.error(turn, 300, *other, key=None)  # type: ignore[method-assign]
-    server.start()
-    assert server.events == [TurnFailed("the server sends us to another, which is not followed", True)]
-
-
-def test_a_redirection_to_nowhere_fails() -> None:
-    server = TurnServer()
-    server.answer = lambda turn: server.error(turn, 300, key=None)  # type: ignore[method-assign]
-    server.start()
-    assert isinstance(server.events[0], TurnFailed)
-
-
 # --- harm ---
 
 
@@ -531,3 +456,27 @@ def test_who_is_permitted_gets_in_without_a_word_of_ours() -> None:
     server.client.permit(PEER.host, server.now)
     server.pump()
     assert server.count(TurnMethod.CREATE_PERMISSION) == 1
+
+
+# --- a server that may know us no more ---
+
+
+def test_an_allocation_that_the_server_still_knows_is_renewed_where_that_is_doubted() -> None:
+    server = allocated()
+    server.run(200.0)
+    server.client.verify(server.now)
+    server.pump()
+    assert (server.count(TurnMethod.REFRESH), server.events) == (1, [])
+    server.run(100.0 + 600.0 + 50.0)
+    assert server.client.relayed == RELAYED
+
+
+def test_one_that_it_does_not_know_is_lost_at_once_though_a_new_nonce_is_asked_for_first() -> None:
+    server = allocated()
+    server.refuse = lambda turn: 437 if turn.method == TurnMethod.REFRESH and turn.nonce == b"other" else None
+    server.nonce = b"other"  # as where the server sees us at another address
+    server.client.verify(server.now)
+    server.pump()
+    assert server.events == [TurnFailed("the server does not know the allocation any more", False)]
+    server.client.verify(server.now)
+    assert server.client.poll_transmit() is None

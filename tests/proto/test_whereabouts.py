@@ -4,6 +4,7 @@ from typing import cast
 from ntvl.dataplane.interface import OpenSocket
 from ntvl.identity.keys import NodeKey
 from ntvl.proto.context import Context
+from ntvl.proto.events import SeenElsewhere
 from ntvl.proto.leave import Leave
 from ntvl.proto.registration import Registration
 from ntvl.proto.sockets import Sockets
@@ -113,7 +114,9 @@ def test_a_supernode_that_sees_us_elsewhere_makes_a_look_but_its_first_word_does
     place.here.handle_observed(0, 106.0)
     place.play(106.0, 108.0)
     assert place.opened == before
+    assert list(place.context.events) == []
     place.here.handle_observed(0, 108.0)
+    assert list(place.context.events) == [SeenElsewhere(0)], "for gateways and servers may have forgotten us"
     place.play(108.0, 113.0)
     assert place.opened > before
 

@@ -131,7 +131,7 @@ def test_what_keeps_a_node_from_starting_is_one_sentence(tmp_path: Path) -> None
 
         await asyncio.to_thread(scenarios)
 
-    in_namespace(scenario)
+    in_namespace(scenario, 60.0)  # A dozen programs, one after the other.
 
 
 @pytest.mark.needs_program("setpriv")

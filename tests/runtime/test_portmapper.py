@@ -113,6 +113,7 @@ class Fickle:
     def __init__(self, gateway: Gateway, port: int, on_change: Callable[[], None], **_: object) -> None:
         self.gateway, self.on_change = gateway, on_change
         self.mapping: PortMapping | None = None
+        self.doubts = 0
         self.made.put_nowait(self)
 
     def open(self) -> None:
@@ -121,8 +122,13 @@ class Fickle:
     async def close(self) -> None:
         pass
 
+    def verify(self) -> None:
+        self.doubts += 1
 
-def test_a_gateway_that_changes_its_mind_all_the_time_is_heard_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_a_gateway_that_changes_its_mind_all_the_time_is_heard_and_asked_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "MappingSession", Fickle)
     monkeypatch.setattr(module, "TELL_EVERY_S", 0.05)
 
@@ -144,6 +150,11 @@ def test_a_gateway_that_changes_its_mind_all_the_time_is_heard_now_and_then(monk
         now += 60.0
         await asyncio.sleep(0.15)
         assert told[4:] == [Address("203.0.113.7", 99)], "the last word is heard"
+        for later_s in (0.0, 60.0):
+            now += later_s
+            for _ in range(100):
+                mapper.verify()
+        assert session.doubts == 2 * module.VERIFY_BURST, "nor is it asked without end"
         await mapper.close()
 
     in_namespace(scenario)

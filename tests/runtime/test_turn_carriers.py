@@ -10,8 +10,10 @@ import pytest
 from tests.proto.turn_server import RELAYED, USER, TurnServer
 
 from ntvl.identity.turn_uri import TurnTransport, TurnUri
+from ntvl.runtime.turn import VERIFY_BURST
 from ntvl.runtime.turn_carriers import CARRIERS_MAX, OF_ONE_HOST_MAX, TurnCarriers
 from ntvl.wire.address import Address
+from ntvl.wire.turn import TurnMethod
 
 PEER = Address("198.51.100.7", 7000)
 OTHER = Address("198.51.100.8", 8000)
@@ -185,6 +187,26 @@ def test_another_network_begins_anew_and_the_end_gives_everything_back(monkeypat
         assert stage.server.requests[-1].lifetime == 0
 
     run(scenario)
+
+
+def test_a_server_that_forgot_us_is_asked_for_another_relay_and_one_that_did_not_is_left_alone() -> None:
+    async def scenario(stage: Stage) -> None:
+        for _ in range(100):
+            stage.subject.verify()
+        await stage.until(lambda: stage.server.count(TurnMethod.REFRESH) == VERIFY_BURST)
+        await asyncio.sleep(0.05)
+        assert stage.server.count(TurnMethod.REFRESH) == VERIFY_BURST
+        assert stage.relayed == [RELAYED]
+
+    run(scenario)
+
+    async def forgetful(stage: Stage) -> None:
+        stage.server.refuse = lambda turn: 437 if turn.method == TurnMethod.REFRESH else None
+        stage.subject.verify()
+        await stage.until(lambda: len(stage.relayed) == 3)
+        assert stage.relayed == [RELAYED, None, RELAYED]
+
+    run(forgetful)
 
 
 @pytest.mark.parametrize("peers", [[], [PEER]])

@@ -42,6 +42,14 @@ def test_the_command_line_says_what_it_did(capsys: pytest.CaptureFixture[str]) -
     assert "all know all others after" in said
 
 
+def test_the_command_line_counts_one_node_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--nodes", "1"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 node starts (seed 1")
+    assert "it has an address after" in said
+    assert "all" not in said
+
+
 def test_the_command_line_refuses_what_makes_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ([], ["--nodes", "-1"], ["--nodes", "3", "--loss", "1.5"]):
         with pytest.raises(SystemExit):

@@ -69,6 +69,18 @@ def test_two_homes_behind_one_carrier_are_direct_if_it_hairpins(hairpin: bool) -
     assert net.ping(a, b) is not None
 
 
+def test_a_supernode_inside_a_carriers_network_brings_two_homes_together_without_hairpinning() -> None:
+    net = Net(seed=2)
+    net.supernode()
+    carrier = net.site("eim-apdf")
+    net.supernode(behind=carrier)
+    a, b = (net.node(behind=net.site("eim-apdf", outside=carrier)) for _ in range(2))
+    net.join()
+    net.ping(a, b)
+    net.run_until(lambda: net.is_direct(a, b), 3.0)
+    assert net.path(a, b).remote == f"{net.routers(b)[0].address}:{b.host.ports[0]}"
+
+
 def test_a_second_interface_on_a_common_lan_is_found_and_used() -> None:
     net = Net(seed=1)
     net.supernode()

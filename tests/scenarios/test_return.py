@@ -12,6 +12,8 @@ import pytest
 from ntvl.nat import Chain, NatBehaviour, Passage
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
+from ntvl.sim.packet import WAN
+from ntvl.sim.turn_server import SimTurnServer
 
 BACK_S: Final = 3.0
 SPACING_S: Final = 0.05
@@ -21,6 +23,7 @@ PAIRS: Final = {
     "prediction": ("apdm-sequential", "eim-apdf"),
     "relayed": ("apdm-random", "apdm-random"),
 }
+FAR_S: Final = 0.080
 PROXY: Final = "proxy.example:3128"
 
 
@@ -71,6 +74,10 @@ def reboot_left(net: Net, a: SimNode, b: SimNode) -> None:
 
 def reboot_left_anew(net: Net, a: SimNode, b: SimNode) -> None:
     net.reboot_nat(a, new_address=True)
+
+
+def reboot_right(net: Net, a: SimNode, b: SimNode) -> None:
+    net.reboot_nat(b)
 
 
 def reboot_right_anew(net: Net, a: SimNode, b: SimNode) -> None:
@@ -153,6 +160,54 @@ def test_so_it_is_where_udp_does_not_get_out_or_a_port_is_mapped(
     took_s = seconds_until_back(net, a, b)
     assert took_s < BACK_S, f"{took_s:.2f} s"
     net.run_until(lambda: a.over() == place.over, BACK_S, "the supernode again")
+
+
+def talking_by_turn(seed: int) -> tuple[Net, SimNode, SimNode, SimTurnServer]:
+    """Returns two nodes that no technique brings together, by the near TURN server of the left one in place of the
+    supernode that is far away.
+    """
+    net = Net(seed)
+    net.supernode(link=WAN.but(delay_s=FAR_S))
+    turn = net.turn_server()
+    a, b = net.node(behind="apdm-random", turn=turn.address), net.node(behind="apdm-random")
+    net.join()
+    net.run(6.0)
+    net.stream(a, b, packets=240, spacing_s=0.2)
+    net.run(46.0)  # For half a minute it has to be better.
+    assert [net.path(*ends).path for ends in ((a, b), (b, a))] == ["turn", "turn"]
+    return net, a, b, turn
+
+
+@pytest.mark.parametrize(
+    "event",
+    [reboot_left, reboot_left_anew, reboot_right, reboot_right_anew, move_left_alike, move_right, *EVENTS[-2:]],
+)
+def test_so_it_is_for_a_pair_by_a_turn_server_whose_relay_is_found_anew(
+    event: Callable[[Net, SimNode, SimNode], None],
+) -> None:
+    net, a, b, turn = talking_by_turn(1)
+    (before,) = turn.lent
+    event(net, a, b)
+    took_s = seconds_until_back(net, a, b)
+    assert took_s < BACK_S, f"{took_s:.2f} s"
+    is_ours = event in (reboot_right, reboot_right_anew, move_right)
+    net.run(8.0)
+    net.run_until(lambda: (before == turn.lent[-1]) == is_ours, 1.0, "the allocation stays, or there is another")
+    net.stream(a, b, packets=200, spacing_s=0.4)
+    net.run_until(lambda: {net.path(a, b).path, net.path(b, a).path} == {"turn"}, 80.0, "by TURN again")
+    assert net.path(b, a).remote == str(turn.lent[-1])
+
+
+@pytest.mark.parametrize("event", [reboot_left, *EVENTS[-2:]])
+def test_so_it_is_with_a_turn_server_alone_as_long_as_its_client_keeps_its_place(
+    event: Callable[[Net, SimNode, SimNode], None],
+) -> None:
+    net, a, b, _ = talking_by_turn(1)
+    net.supernodes[0].stop()
+    net.run(10.0)
+    event(net, b, a)
+    took_s = seconds_until_back(net, a, b)
+    assert took_s < BACK_S, f"{took_s:.2f} s"
 
 
 @pytest.mark.parametrize("event", [reboot_left, reboot_right_anew, move_right])

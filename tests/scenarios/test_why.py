@@ -1,18 +1,20 @@
 """What `ntvl why` prints of whole nodes: the NATs are simulated, the paragraph is the one that a person reads."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ntvl.cli.show import console
 from ntvl.cli.why import build_view, paragraph
-from ntvl.nat import NatBehaviour, Passage
+from ntvl.nat import KINDS, NatBehaviour, Passage
 from ntvl.proto.events import WhyReply
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
 from ntvl.wire.control import Candidate, Nat, Record, Records
 
 NAT_KNOWN_S = 8.0
+(RANDOM,) = KINDS["apdm-random"]
 
 
 def why(net: Net, asking: SimNode, peer: SimNode) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def test_two_random_nats_are_relayed_and_it_says_what_would_help() -> None:
         ["office", "random"],
     ]
     assert any(
-        line.split()[:1] == ["simultaneous-udp"] and line.endswith("9/9                  no-reply") for line in lines
+        line.split()[:1] == ["simultaneous-udp"] and line.endswith("11/11                no-reply") for line in lines
     )
     assert all(len(line) <= 80 for line in lines)
     status = laptop.peers()[why(net, laptop, office)["id"]]
@@ -130,6 +132,19 @@ def test_two_homes_behind_one_carrier_that_does_not_hairpin() -> None:
         "Both are behind the one public address 198.18.0.12, whose router does not turn packets back inside. Switch on "
         "hairpinning (NAT loopback) at that router, or bring both into one network."
     )
+
+
+@pytest.mark.parametrize("hairpin", [False, True])
+def test_two_homes_behind_one_carrier_with_random_ports_would_gain_nothing_by_hairpinning(hairpin: bool) -> None:
+    net = Net(seed=5)
+    net.supernode()
+    net.supernode()
+    carrier = net.site([replace(RANDOM, hairpin=hairpin)])
+    laptop, office = (net.node(n, behind=net.site("eim-apdf", outside=carrier)) for n in ("laptop", "office"))
+    net.join()
+    net.run(NAT_KNOWN_S)
+    use(net, laptop, office, 9)
+    assert paragraph(why(net, laptop, office)).startswith("Both routers pick random ports, so neither end knows")
 
 
 def test_two_nodes_in_one_network() -> None:

@@ -145,3 +145,45 @@ def test_a_firewall_filters_and_leaves_addresses_alone() -> None:
     assert external(nat, SERVER) == INSIDE
     assert nat.inbound(SERVER, INSIDE, 0.0) == INSIDE
     assert nat.inbound(SERVER_OTHER_PORT, INSIDE, 0.0) is None
+
+
+# --- a box that takes what nobody asked for ---
+
+
+def test_a_flow_to_where_something_came_from_unasked_leaves_from_another_port_and_the_others_do_not() -> None:
+    nat = make(allocation=PortAllocation.PRESERVING, takes_unsolicited=True)
+    mapped = external(nat, SERVER)
+    assert nat.inbound(SERVER_OTHER_HOST, mapped, 0.0) is None
+    apart = external(nat, SERVER_OTHER_HOST)
+    assert (apart.host, apart.port == mapped.port) == (mapped.host, False)
+    assert external(nat, SERVER_OTHER_HOST, 20.0) == apart
+    assert external(nat, SERVER_OTHER_PORT) == external(nat, SERVER) == mapped
+    assert nat.inbound(SERVER_OTHER_HOST, apart, 20.0) == INSIDE
+    assert nat.inbound(SERVER, apart, 20.0) is None
+
+
+def test_what_came_before_there_was_a_mapping_is_remembered_for_30_s_after_the_last() -> None:
+    for now, kept in ((29.0, False), (31.0, True)):
+        nat = make(allocation=PortAllocation.PRESERVING, takes_unsolicited=True)
+        assert nat.inbound(SERVER, Address(EXTERNAL, INSIDE.port), 0.0) is None
+        assert (external(nat, SERVER, now).port == INSIDE.port) is kept
+
+
+def test_who_has_been_sent_to_spoils_nothing() -> None:
+    nat = make(allocation=PortAllocation.PRESERVING, takes_unsolicited=True)
+    mapped = external(nat, SERVER)
+    assert nat.inbound(SERVER, mapped, 1.0) == INSIDE
+    assert external(nat, SERVER, 2.0) == mapped
+
+
+def test_a_reboot_forgets_what_came_unasked() -> None:
+    nat = make(allocation=PortAllocation.PRESERVING, takes_unsolicited=True)
+    assert nat.inbound(SERVER, Address(EXTERNAL, INSIDE.port), 0.0) is None
+    nat.reboot()
+    assert external(nat, SERVER, 1.0).port == INSIDE.port
+
+
+def test_a_box_that_drops_it_keeps_its_port() -> None:
+    nat = make(allocation=PortAllocation.PRESERVING)
+    assert nat.inbound(SERVER, Address(EXTERNAL, INSIDE.port), 0.0) is None
+    assert external(nat, SERVER, 1.0).port == INSIDE.port

@@ -233,3 +233,36 @@ def test_a_box_that_lets_no_udp_out_drops_and_counts_it(passes: Passage) -> None
     assert server.received == 0
     assert server.drops == {}
     assert site.routers[0].drops == {"blocked": 1}
+
+
+# --- time to live ---
+
+
+@pytest.mark.parametrize(("ttl", "died"), [(1, "router"), (2, "internet"), (7, "internet"), (8, "their router")])
+def test_a_packet_gets_as_far_as_its_time_to_live(ttl: int, died: str) -> None:
+    world = World(seed=1)
+    near, far = world.site("eim-apdf"), world.site("eim-eif")
+    server = Reflector(world.host("server", port=1971))
+    a, b = Probe(world.host("a", near)), Probe(world.host("b", far))
+    seen = observed(world, b, server)
+    (ours,), (theirs,) = near.routers, far.routers
+    a.host.send(b"opener", seen, 0, ttl)
+    world.run(1.0)
+    drops = {
+        "router": ours.drops.get("ttl", 0),
+        "internet": world.internet.segment.drops.get("ttl", 0),
+        "their router": theirs.drops.get("ttl", 0),
+    }
+    assert drops == {where: int(where == died) for where in drops}
+    assert b.got == [(address_of(server.host), str(seen).encode())]
+    b.host.send(b"back", Address(ours.address, a.host.ports[0]))
+    world.run(1.0)
+    assert (a.got == []) is (died == "router"), "a router that let it out has a mapping"
+
+
+def test_what_lives_long_enough_arrives() -> None:
+    world = World(seed=1)
+    a, b = Probe(world.host("a", "eim-apdf")), Probe(world.host("b"))
+    a.host.send(b"!", address_of(b.host), 0, 8)
+    world.run(1.0)
+    assert [data for _, data in b.got] == [b"!"]

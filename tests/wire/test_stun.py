@@ -14,6 +14,7 @@ from ntvl.wire.stun import (
     Stun,
     StunClass,
     build_binding_error,
+    build_binding_indication,
     build_binding_request,
     build_binding_response,
     parse_stun,
@@ -385,3 +386,8 @@ def test_every_origin_and_other_address_comes_back(
 ) -> None:
     stun = parse_stun(build_binding_response(transaction, address, origin=origin, other=other))
     assert (stun.address, stun.origin, stun.other) == (address, origin, other)
+
+
+def test_an_indication_is_a_header_that_says_nothing() -> None:
+    data = build_binding_indication(TRANSACTION)
+    assert parse_stun(data) == Stun(cls=StunClass.INDICATION, method=BINDING, transaction=TRANSACTION)

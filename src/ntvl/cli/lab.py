@@ -20,7 +20,7 @@ from ntvl.cli.demo import Screen
 from ntvl.cli.help import HelpfulCommand, HelpfulGroup
 from ntvl.cli.show import console, format_count, say
 from ntvl.errors import UsageError
-from ntvl.kind import SITE_KINDS, Kind, parse_kinds, plan_pairs
+from ntvl.kind import SITE_KINDS, Kind, parse_kinds, plan_pairs, plan_waves
 from ntvl.lab.blueprint import Blueprint, read_blueprint
 from ntvl.lab.chart import draw_matrix, shorten_technique
 from ntvl.lab.ending import Ending, ignore_signals
@@ -32,7 +32,7 @@ from ntvl.lab.run import Run, find_runs, remove_run, remove_stale_runs
 from ntvl.lab.service import start_mapper, start_proxy
 from ntvl.lab.stage import Stage
 from ntvl.lab.topology import FABRIC
-from ntvl.matrix import PairOutcome, Verdict, describe_shortfall
+from ntvl.matrix import PairOutcome, Verdict, describe_shortfall, describe_success
 
 __all__ = ["build_matrix_table", "down", "lab", "matrix", "shell", "up"]
 
@@ -102,12 +102,16 @@ def matrix(
     if as_json:
         pairs = [outcome.as_json(factor) for outcome in outcomes]
         seconds = round(time.monotonic() - began, 1)
-        print(json.dumps({"ok": not shortfall, "pairs": pairs, "slack": factor, "seconds": seconds}))
+        again = sum(outcome.tries > 1 for outcome in outcomes)
+        print(
+            json.dumps(
+                {"ok": not shortfall, "pairs": pairs, "second_tries": again, "slack": factor, "seconds": seconds}
+            )
+        )
     else:
         out = console()
         out.print(build_matrix_table(outcomes, factor), width=min(_WIDTH, out.width))
-        good = sum(not outcome.judge(factor).is_shortfall for outcome in outcomes)
-        say(out, f"As good as theory allows: {good} of {format_count(len(outcomes), 'pair')}.")
+        say(out, describe_success(outcomes, factor))
         if left_out:
             names = ", ".join(kind.name for kind in left_out)
             say(out, f"In the laboratory only, so not in this table: {names}.")
@@ -235,14 +239,14 @@ def _drawing(name: str | None) -> Path | None:
 def _try_out(kinds: Sequence[Kind], screen: Screen, slack: float) -> list[PairOutcome]:
     outcomes: list[PairOutcome] = []
     screen.waiting("building the networks")
-    with Stage(build_field(kinds), _MATRIX) as stage:
+    waves = plan_waves(kinds)
+    with Stage(build_field(waves), _MATRIX) as stage:
         screen.step(f"{len(stage.topology.machines)} machines are built")
-        field = Field(stage, kinds, screen, slack=slack)
+        field = Field(stage, waves, screen, slack=slack)
         try:
             field.start()
         except TimeoutError as error:
             raise UsageError(f"{_MATRIX} could not start: {error}") from error
-        waves = field.waves()
         for number, wave in enumerate(waves, 1):
             screen.waiting(f"wave {number} of {len(waves)}: {format_count(len(wave), 'pair')}")
             outcomes += field.run_wave(wave)

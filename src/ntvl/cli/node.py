@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ntvl.cli.argument import parse_socket, refusing
+from ntvl.cli.argument import check_value, parse_socket, path_parser, refusing
 from ntvl.config import DEFAULT_MTU, DEFAULT_SOCKET, DEFAULT_STATE, DEFAULT_SUBNET, MTU_MAX, MTU_MIN, Flags, load_config
 from ntvl.errors import UsageError
 
@@ -33,7 +33,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="FILE",
-            readable=False,
+            parser=path_parser("--secret-file"),
             help="File with the community's secret in one line. Without it: NTVL_SECRET, or a question.",
             rich_help_panel=_COMMUNITY,
         ),
@@ -74,7 +74,11 @@ def node(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", readable=False, help="Configuration in TOML, for several communities at once."),
+        typer.Option(
+            metavar="FILE",
+            parser=path_parser("--config"),
+            help="Configuration in TOML, for several communities at once.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -103,7 +107,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="DIR",
-            readable=False,
+            parser=path_parser("--state"),
             help=f"Where the node's key is kept. [NTVL_STATE] [default: {DEFAULT_STATE}]",
             rich_help_panel=_NODE,
         ),
@@ -138,7 +142,7 @@ def node(
         Path | None,
         typer.Option(
             metavar="FILE",
-            readable=False,
+            parser=path_parser("--turn-credentials"),
             help="File with USER:PASSWORD for the TURN server in one line.",
             rich_help_panel=_NODE,
         ),
@@ -160,16 +164,11 @@ def node(
             "--mtu": mtu,
             "--name": name,
             "--port": port,
-            "--config": config,
-            "--secret-file": secret_file,
-            "--state": state,
-            "--socket": socket,
-            "--turn-credentials": turn_credentials,
         }
         for flag, value in named.items():
-            _check_value(flag, None if value is None else str(value))
+            check_value(flag, value)
         for url in supernode or ():
-            _check_value("--supernode", url)
+            check_value("--supernode", url)
         if static_address is not None:
             if address != "static":
                 raise UsageError(f"Unexpected {static_address!r}; an address follows --address static.")
@@ -196,8 +195,3 @@ def node(
     from ntvl.runtime.node import run_node  # takes its time; a wrong flag should not
 
     run_node(settings, as_json=json)
-
-
-def _check_value(flag: str, value: str | None) -> None:
-    if value is not None and value.startswith("--"):
-        raise UsageError(f"{flag} is followed by {value} instead of a value; is a shell variable empty?")

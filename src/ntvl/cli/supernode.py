@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ntvl.cli.argument import refusing
+from ntvl.cli.argument import path_parser, refusing
 from ntvl.config import DEFAULT_STATE
 from ntvl.errors import UsageError
 from ntvl.runtime.listen import parse_listen, parse_wss
@@ -26,7 +26,7 @@ def supernode(
         Path,
         typer.Option(
             metavar="DIR",
-            readable=False,
+            parser=path_parser("--state"),
             envvar="NTVL_STATE",
             help=f"Where the key and the leases are kept. [NTVL_STATE] [default: {DEFAULT_STATE}]",
         ),
@@ -40,10 +40,19 @@ def supernode(
     ] = "",
     certificate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="For --wss: a PEM certificate. [default: a new self-signed one]"),
+        typer.Option(
+            metavar="FILE",
+            parser=path_parser("--certificate"),
+            help="For --wss: a PEM certificate. [default: a new self-signed one]",
+        ),
     ] = None,
     certificate_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="For --wss: the PEM key of the certificate.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_parser("--certificate-key"),
+            help="For --wss: the PEM key of the certificate.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, one a line.")] = False,
 ) -> None:

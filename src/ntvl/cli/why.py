@@ -24,6 +24,8 @@ __all__ = ["build_view", "paragraph", "why"]
 
 _WIDTH: Final = 80
 _PLACES_MAX: Final = 4
+_RAN: Final = ("direct", "no-reply")
+"""Verdicts that need no reason."""
 
 
 def why(
@@ -84,7 +86,7 @@ def build_view(found: dict[str, Any], *, with_all: bool = False) -> RenderableTy
     ladder = found["ladder"] if with_all else _real_steps(found["ladder"])
     shown = ladder if with_all else [rung for rung in ladder if rung["attempt"] == ladder[-1]["attempt"]]
     if shown:
-        parts += ["", _ladder(shown, name)]
+        parts += ["", _ladder(shown, name, with_all=with_all)]
     if len(shown) < len(ladder):
         earlier = format_count(len(ladder) - len(shown), "earlier step")
         parts.append(Text(f"{earlier} left out; --all shows everything.", style="dim"))
@@ -92,19 +94,10 @@ def build_view(found: dict[str, Any], *, with_all: bool = False) -> RenderableTy
 
 
 def _real_steps(ladder: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the steps without the echo of a success: both ends may begin an attempt at one moment, and the second
+    """Returns the steps without those that neither end took: both may begin an attempt at one moment, and the second
     then ends where it begins, with the path that the first has found.
     """
-    steps: list[dict[str, Any]] = []
-    for rung in ladder:
-        is_echo = steps and _is_direct(steps[-1]) and _is_direct(rung)
-        if not is_echo or any(end and end["packets"] for end in _both(rung)):
-            steps.append(rung)
-    return steps
-
-
-def _is_direct(rung: dict[str, Any]) -> bool:
-    return {end["verdict"] for end in _both(rung) if end} == {"direct"}
+    return [rung for rung in ladder if {end["verdict"] for end in _both(rung) if end} != {"not-needed"}]
 
 
 def _both(rung: dict[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -128,8 +121,10 @@ def _ends(found: dict[str, Any], name: str, *, with_all: bool) -> Table:
     return table
 
 
-def _ladder(ladder: list[dict[str, Any]], name: str) -> Table:
-    """Returns steps, oldest first: packets and verdicts of this end and of the other."""
+def _ladder(ladder: list[dict[str, Any]], name: str, *, with_all: bool) -> Table:
+    """Returns steps, oldest first: packets and verdicts of this end and of the other, the details of those that ran
+    only `with_all`.
+    """
     table = _table("technique", "ago", f"packets here/{name}", "verdict", wrapped="verdict")
     for rungs in _rows(ladder):
         ends = _both(rungs[0])
@@ -137,7 +132,7 @@ def _ladder(ladder: list[dict[str, Any]], name: str) -> Table:
             ",\n".join(printable(rung["technique"]) for rung in rungs),
             format_span(rungs[0]["ago_s"]),
             "/".join(_packets(end) for end in ends),
-            _verdict(ends, name),
+            _verdict(ends, name, with_all=with_all),
         )
     return table
 
@@ -156,13 +151,14 @@ def _packets(end: dict[str, Any] | None) -> str:
     return "-" if end is None or end["verdict"] == "not-applicable" else f"{end['packets']:,}"
 
 
-def _verdict(ends: tuple[dict[str, Any] | None, dict[str, Any] | None], name: str) -> str:
-    words = ["" if end is None else _words(end) for end in ends]
+def _verdict(ends: tuple[dict[str, Any] | None, dict[str, Any] | None], name: str, *, with_all: bool) -> str:
+    words = ["" if end is None else _words(end, with_all=with_all) for end in ends]
     if words[0] == words[1] or not words[1]:
         return words[0]
     return "; ".join(f"{label}: {said}" for label, said in zip(("here", name), words, strict=True) if said)
 
 
-def _words(end: dict[str, Any]) -> str:
+def _words(end: dict[str, Any], *, with_all: bool) -> str:
     verdict = printable(end["verdict"])
-    return f"{verdict}: {printable(end['detail'])}" if end["detail"] else verdict
+    is_told = end["detail"] and (with_all or verdict not in _RAN)
+    return f"{verdict}: {printable(end['detail'])}" if is_told else verdict

@@ -16,6 +16,7 @@ from typing import Final
 
 from ntvl.dataplane.channel import Dropped, pair_channels
 from ntvl.dataplane.interface import Command, Event, SendDatagram
+from ntvl.dataplane.udp import send_datagram
 from ntvl.errors import UsageError
 from ntvl.wire.address import Transmit
 
@@ -81,13 +82,13 @@ class PythonEngine:
             if datagram.socket:
                 # A socket that only the engine has.
                 host, port = datagram.address
-                self._channel.send(SendDatagram(datagram.socket, host, port, datagram.data))
+                self._channel.send(SendDatagram(datagram.socket, host, port, datagram.data, datagram.ttl))
                 continue
             try:
                 if sock is None:
                     refused += 1
                 else:
-                    sock.sendto(datagram.data, datagram.address)
+                    send_datagram(sock, datagram.data, datagram.address, datagram.ttl)
             except OSError:
                 refused += 1
         if refused:

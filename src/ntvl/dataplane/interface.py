@@ -189,12 +189,13 @@ class CloseSocket(_Struct, frozen=True, tag=13):
 
 
 class SendDatagram(_Struct, frozen=True, tag=14):
-    """Sends a control datagram from a socket that `OpenSocket` made."""
+    """Sends a control datagram from a socket that `OpenSocket` made; `ttl` as in `Transmit`."""
 
     socket: int
     host: str
     port: int
     data: bytes
+    ttl: int = 0
 
 
 Command = (

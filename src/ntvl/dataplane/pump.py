@@ -27,7 +27,7 @@ from ntvl.dataplane.mover import Mover
 from ntvl.dataplane.rehearsal import REHEARSAL_S, WARM_S, Rehearsal
 from ntvl.dataplane.tap import Tap, open_tap
 from ntvl.dataplane.train import Train
-from ntvl.dataplane.udp import bind_udp
+from ntvl.dataplane.udp import bind_udp, send_datagram
 from ntvl.errors import UsageError
 from ntvl.wire.address import Address
 
@@ -157,8 +157,7 @@ class Pump:
             elif isinstance(command, CloseSocket):
                 self._close_socket(command.socket)
             elif isinstance(command, SendDatagram):
-                address = Address(command.host, command.port)
-                self._mover.send(Train(command.socket, address, [command.data], len(command.data)))
+                self._send_datagram(command)
             else:
                 if isinstance(command, InstallSession):
                     self._prepare_rehearsal(command.cipher)
@@ -177,6 +176,17 @@ class Pump:
         self._mover.add_socket(command.socket, sock)
         self._add(sock, partial(self._mover.read_udp, sock, number=command.socket))
         self._forwarder.report(SocketOpened(command.socket, sock.getsockname()[1]))
+
+    def _send_datagram(self, command: SendDatagram) -> None:
+        address = Address(command.host, command.port)
+        sock = self._others.get(command.socket)
+        if not command.ttl or sock is None:
+            self._mover.send(Train(command.socket, address, [command.data], len(command.data)))
+            return
+        try:
+            send_datagram(sock, command.data, address, command.ttl)
+        except OSError:
+            self._forwarder.count("send-failed")
 
     def _close_socket(self, number: int) -> None:
         sock = self._others.pop(number, None)

@@ -16,7 +16,7 @@ from ntvl.dataplane.train import Train
 from ntvl.errors import UsageError
 from ntvl.wire.address import Address
 
-__all__ = ["BUFFER_BYTES", "SegmentSender", "bind_udp", "receive_into", "receive_train"]
+__all__ = ["BUFFER_BYTES", "SegmentSender", "bind_udp", "receive_into", "receive_train", "send_datagram"]
 
 BUFFER_BYTES: Final = 8 * 1024 * 1024
 _RECEIVE_BYTES: Final = 65535
@@ -87,6 +87,21 @@ def receive_into(sock: socket.socket, buffer: bytearray) -> tuple[int, int, Addr
         if level == _SOL_UDP and kind == _UDP_GRO:
             (segment_bytes,) = _INT.unpack_from(value)
     return size, segment_bytes, source if len(source) == 2 else source[:2]
+
+
+def send_datagram(sock: socket.socket, data: bytes, address: Address, ttl: int = 0) -> None:
+    """Sends one datagram; `ttl` as in `Transmit`, for this one alone.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    if ttl:
+        level, kind = (
+            (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT) if address.is_ipv6 else (socket.IPPROTO_IP, socket.IP_TTL)
+        )
+        sock.sendmsg((data,), ((level, kind, _INT.pack(ttl)),), 0, address)
+    else:
+        sock.sendto(data, address)
 
 
 class SegmentSender:

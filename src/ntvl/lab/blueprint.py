@@ -54,7 +54,7 @@ _ALLOCATION_OF: Final[Mapping[str, PortAllocation]] = MappingProxyType(
     {"step": PortAllocation.SEQUENTIAL, "block_ports": PortAllocation.BLOCK_RANDOM}
 )
 """Keys that tell more of one allocation, and mean nothing for another."""
-_FLAGS: Final = ("hairpin", "translates")
+_FLAGS: Final = ("hairpin", "translates", "takes_unsolicited")
 
 
 @dataclass(frozen=True, slots=True)

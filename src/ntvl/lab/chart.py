@@ -1,8 +1,8 @@
 """The matrix of pairs as a drawing, in SVG: a triangle of cells, one for each pair, for light and dark pages.
 
 A cell tells what found the path, first reply and direct path in seconds, and the checks that were spent; its colour is
-that of the technique, and a red frame marks less than theory allows. Pointing at a cell shows it in words. Kinds that
-are pairs by themselves stand below.
+that of the technique, a red frame marks less than theory allows, and a dashed one what came at the second try only.
+Pointing at a cell shows it in words. Kinds that are pairs by themselves stand below.
 """
 
 from collections.abc import Sequence
@@ -31,10 +31,11 @@ text { font: 11px system-ui, sans-serif; fill: #1f2328 } .small { font-size: 10p
 .page { fill: #ffffff } rect.simultaneous { fill: #b7e4c0 } rect.prediction { fill: #a6e0e0 }
 rect.birthday { fill: #b3d4fb } rect.tcp { fill: #dccbf5 } rect.relay { fill: #e3e5e8 } rect.none { fill: #f6caca }
 rect.cell { stroke: #ffffff; stroke-width: 2 } rect.short { stroke: #cf222e; stroke-width: 2.5 }
+rect.again { stroke: #9a6700; stroke-width: 2.5; stroke-dasharray: 5 3 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .page { fill: #0d1117 } rect.simultaneous { fill: #1d5a33 } rect.prediction { fill: #115e62 }
 rect.birthday { fill: #1b4a86 } rect.tcp { fill: #4f3385 } rect.relay { fill: #30363d } rect.none { fill: #6e2424 }
-rect.cell { stroke: #0d1117 } rect.short { stroke: #ff7b72 }
+rect.cell { stroke: #0d1117 } rect.short { stroke: #ff7b72 } rect.again { stroke: #d29922 }
 }
 """
 
@@ -96,8 +97,10 @@ def _cell(x: float, y: float, outcome: PairOutcome, slack: float) -> list[str]:
         f"{outcome.left} and {outcome.right}: {outcome.path}, {outcome.technique}; {verdict}; theory allows"
         f" {wanted.path} {wanted.technique}".rstrip()
     )
+    if outcome.tries > 1:
+        words += f"; second try, the first came to {outcome.first_verdict}"
     middle = x + _CELL[0] / 2
-    frame = " short" if verdict.is_shortfall else ""
+    frame = " short" if verdict.is_shortfall else " again" if outcome.tries > 1 else ""
     inset = 1.5 if frame else 0
     size = f'width="{_CELL[0] - 2 * inset:g}" height="{_CELL[1] - 2 * inset:g}"'
     parts = [
@@ -123,8 +126,10 @@ def _legend(x: float) -> list[str]:
     x += 260
     parts.append(f'<rect class="cell relay short" x="{x:g}" y="{y}" width="22" height="17" rx="3"/>')
     parts.append(_text(x + 30, y + 13, "less, or later, than theory allows"))
+    parts.append(f'<rect class="cell relay again" x="{x:g}" y="{y + 21}" width="22" height="17" rx="3"/>')
+    parts.append(_text(x + 30, y + 34, "as theory allows, at the second try only"))
     parts.append(
-        _text(x, y + 34, "in a cell: technique, first reply / direct path after the first packet, checks spent")
+        _text(x, y + 55, "in a cell: technique, first reply / direct path after the first packet, checks spent")
     )
     return parts
 

@@ -1,14 +1,15 @@
-"""A lab with a host of every kind on either side, and the trial of each pair of kinds with the real programs.
+"""A lab with a host for either side of the pairs of kinds, and the trial of each pair with the real programs.
 
 All nodes are in one community and start once. Their devices have no IPv6, so the kernel sends nothing by them of its
 own accord and two nodes know nothing of each other until the first ping of their pair. Pairs come in waves
 (`ntvl.kind.plan_waves`): in each, every node talks to one other at most, so that one pair does not disturb the next and
 searches that take many packets are never two at one node.
 
-    field = Field(stage, kinds, teller)
-    field.start()
-    for wave in field.waves():
-        outcomes = field.run_wave(wave)
+    with Stage(build_field(waves)) as stage:
+        field = Field(stage, waves, teller)
+        field.start()
+        for wave in waves:
+            outcomes = field.run_wave(wave)
 """
 
 import json
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from ntvl.kind import SITE_KINDS, Expectation, Kind, expect, plan_waves
+from ntvl.kind import SITE_KINDS, Expectation, Kind, expect
 from ntvl.lab.echo import Echo
 from ntvl.lab.member import Member, start_supernode
 from ntvl.lab.outcome import Teller
@@ -53,14 +54,16 @@ _STATUS_BYTES_MAX: Final = 1 << 24
 Pair = tuple[Kind, Kind]
 
 
-def build_field(kinds: Sequence[Kind]) -> Topology:
-    """Returns a supernode with both families, and hosts a-KIND and b-KIND for each kind."""
+def build_field(waves: Sequence[Sequence[Pair]]) -> Topology:
+    """Returns a supernode with both families, a host a-KIND for each kind on the left of a pair, and a host b-KIND for
+    each on the right.
+    """
     internet = Network(INTERNET, PUBLIC_PREFIX, "2001:db8::/64")
     builder = SiteBuilder(internet, [Host(SUPERNODE, (INTERNET,))])
-    for kind in kinds:
+    for kind, sides in _places(waves):
         inner, outer = kind.chain[: len(kind.chain) - kind.shared], kind.chain[len(kind.chain) - kind.shared :]
         common = builder.add(kind.name, outer, ipv4=kind.ipv4, ipv6=kind.ipv6) if kind.shared else ""
-        for side in SIDES:
+        for side in sides:
             place = f"{side}-{kind.name}"
             inside = builder.add(place, inner, outside=common, behind_nat=bool(common), ipv4=kind.ipv4, ipv6=kind.ipv6)
             builder.hosts.append(Host(place, (inside,)))
@@ -77,12 +80,13 @@ class Field:
     """Runs on a stage that was built from `build_field`.
 
     Args:
+        waves: what it was built for.
         slack: multiplies the times that a pair may take.
     """
 
-    def __init__(self, stage: Stage, kinds: Sequence[Kind], teller: Teller, *, slack: float = 1.0) -> None:
+    def __init__(self, stage: Stage, waves: Sequence[Sequence[Pair]], teller: Teller, *, slack: float = 1.0) -> None:
         self._stage = stage
-        self._kinds = tuple(kinds)
+        self._places = _places(waves)
         self._teller = teller
         self._slack = slack
         self.members: dict[str, Member] = {}
@@ -102,9 +106,9 @@ class Field:
         secret = self._stage.directory / "secret"
         secret.write_text("a secret of the laboratory\n")
         secret.chmod(0o600)
-        for kind in self._kinds:
-            proxies = self._start_helpers(kind)
-            for side in SIDES:
+        for kind, sides in self._places:
+            proxies = self._start_helpers(kind, sides)
+            for side in sides:
                 name = f"{side}-{kind.name}"
                 self._silence_devices(name)
                 proxy = proxies.get(name)
@@ -118,10 +122,6 @@ class Field:
                 )
                 self._pace()
         self._wait_joined()
-
-    def waves(self) -> list[list[Pair]]:
-        """Returns the pairs in the order in which to run them."""
-        return plan_waves(self._kinds)
 
     def run_wave(self, wave: Sequence[Pair]) -> list[PairOutcome]:
         """Returns what became of each pair of a wave, all tried at one time."""
@@ -148,6 +148,7 @@ class Field:
     def run_again(self, outcomes: Sequence[PairOutcome]) -> list[PairOutcome]:
         """Returns what becomes of pairs at a second try, with nodes that start anew; the rest rests meanwhile."""
         waves: list[list[Pair]] = []
+        before = {(outcome.left, outcome.right): outcome.judge(self._slack) for outcome in outcomes}
         for outcome in outcomes:
             left, right = SITE_KINDS[outcome.left], SITE_KINDS[outcome.right]
             free = (w for w in waves if all(left != other[0] and right != other[1] for other in w))
@@ -163,13 +164,14 @@ class Field:
                 self._joined.discard(name)
                 self.members[name].restart()
             self._wait_joined()
-            found += [replace(outcome, tries=2) for outcome in self.run_wave(wave)]
+            for outcome in self.run_wave(wave):
+                found.append(replace(outcome, tries=2, first_verdict=before[outcome.left, outcome.right]))
         return found
 
-    def _start_helpers(self, kind: Kind) -> dict[str, str]:
+    def _start_helpers(self, kind: Kind, sides: Sequence[str]) -> dict[str, str]:
         """Starts what a kind's innermost routers run; returns the proxies' URLs by host."""
         proxies = {}
-        for side in SIDES:
+        for side in sides:
             name = f"{side}-{kind.name}"
             if kind.mapper:
                 start_mapper(self._stage, f"{name}-router", kind.mapper)
@@ -253,6 +255,13 @@ class _Contact:
     def _ends(self) -> Iterator[tuple[Member, Member]]:
         yield self._left, self._right
         yield self._right, self._left
+
+
+def _places(waves: Sequence[Sequence[Pair]]) -> list[tuple[Kind, list[str]]]:
+    """Returns each kind that occurs with the sides on which it does, in the order of the table of kinds."""
+    found = {(side, kind.name) for wave in waves for pair in wave for side, kind in zip(SIDES, pair, strict=True)}
+    sides = ((kind, [side for side in SIDES if (side, name) in found]) for name, kind in SITE_KINDS.items())
+    return [(kind, there) for kind, there in sides if there]
 
 
 def _peer_entry(member: Member, name: str) -> dict[str, Any]:

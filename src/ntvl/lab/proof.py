@@ -58,11 +58,12 @@ class Proof:
             return f"only {self.delivered} of {TEXTS} texts came through, so the recording proves nothing"
         expected = 4 * self.delivered  # to and fro, each into the supernode and out of it
         if self.relayed_meanwhile < expected:
-            return f"the recording has {self.relayed_meanwhile} relayed datagrams where at least {expected} must be"
+            seen = f"{self.relayed_meanwhile} relayed datagram{'' if self.relayed_meanwhile == 1 else 's'}"
+            return f"the recording has {seen} where at least {expected} must be"
         if not self.clear_text_found:
             return "the recording does not even show a text that was sent in the clear, so it proves nothing"
         if self.dropped:
-            return f"the recording misses {self.dropped} frames, so it proves nothing"
+            return f"the recording misses {self.dropped} frame{'' if self.dropped == 1 else 's'}, so it proves nothing"
         return ""
 
 

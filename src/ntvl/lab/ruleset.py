@@ -9,10 +9,12 @@ Filtering. Connection tracking lets in what answers a connection, by address and
 the two laxer filterings the router remembers in a dynamic map which internal endpoint is behind an external port
 ("bindings"), and sends anybody there, or (address-dependent) whom that port has sent to before ("contacted").
 
-A datagram from outside that nobody asked for is dropped before it is delivered to the router itself. That matters: were
-it accepted, connection tracking would keep it as a flow from there to the router, and the host's own datagram to that
-place, a moment later, would find its port taken and leave from another one. Two such routers cannot be crossed by
-firing at the same moment, which is what home routers let through.
+A datagram from outside that nobody asked for is dropped before it is delivered to the router itself, unless the router
+`takes_unsolicited`. That matters: accepted, connection tracking keeps it as a flow from there to the router, and the
+host's own datagram to that place, a moment later, finds its port taken and leaves from another one. Home routers drop
+such, and so firing at the same moment crosses them.
+
+A box that does not translate and filters by nothing is a plain router.
 
 TCP is mapped as UDP is, and filtered by connection whatever the behaviour says; other protocols are masqueraded as any
 router does. IPv6 is filtered and never translated. What
@@ -52,13 +54,13 @@ table inet router {{
     ct state established,related accept
     iifname != "wan" accept
     meta l4proto {{ icmp, ipv6-icmp }} accept
-  }}
+{taken}  }}
   chain forward {{
     type filter hook forward priority filter; policy drop;
     ct state established,related accept
 {blocked}    iifname "lan" accept
     ct status dnat accept
-  }}
+{passed}  }}
 {postrouting}{remember}\
 }}
 """
@@ -73,13 +75,18 @@ def build_ruleset(nat: NatBehaviour, wan: str) -> str:
         UsageError: a behaviour that these rules cannot give; the message says which.
     """
     check_behaviour(nat)
-    blocked = _BLOCKED[nat.passes]
+    is_plain = not nat.translates and nat.filtering is Filtering.ENDPOINT_INDEPENDENT
+    filters = {
+        "taken": '    iifname "wan" accept\n' if nat.takes_unsolicited else "",
+        "blocked": _BLOCKED[nat.passes],
+        "passed": '    iifname "wan" accept\n' if is_plain else "",
+    }
     if not nat.translates or not wan:
-        return _TABLE.format(blocked=blocked, sets="", prerouting="", postrouting="", remember="")
+        return _TABLE.format(**filters, sets="", prerouting="", postrouting="", remember="")
     remembers = nat.hairpin or nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT
     by_address = nat.filtering is Filtering.ADDRESS_DEPENDENT
     return _TABLE.format(
-        blocked=blocked,
+        **filters,
         sets=_sets(nat, by_address) if remembers else "",
         prerouting=_prerouting(nat, wan) if remembers else "",
         postrouting=_postrouting(nat, wan),
@@ -105,10 +112,10 @@ def check_behaviour(nat: NatBehaviour) -> None:
         UsageError: they cannot; the message says which part.
     """
     if not nat.translates:
-        if nat.filtering is not Filtering.ADDRESS_AND_PORT_DEPENDENT:
+        if nat.filtering is Filtering.ADDRESS_DEPENDENT:
             raise UsageError(
-                f"the lab has no firewall with {nat.filtering} filtering: its firewalls follow connections,"
-                " so use address-and-port-dependent"
+                f"the lab has no firewall with {nat.filtering} filtering: its firewalls follow connections, so use"
+                " address-and-port-dependent, or endpoint-independent for a router that lets everything through"
             )
         return
     if nat.mapping is Mapping.ADDRESS_DEPENDENT:

@@ -9,10 +9,11 @@ path. Before a heavy one the offerer asks a supernode for leave (ASKING) and fir
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
-from ntvl.proto.technique import SEEN_MAX, Evidence, Facts, Outcome, Schedule, Shot, Technique
+from ntvl.proto.technique import SEEN_MAX, Evidence, Facts, Outcome, Schedule, Shot, Technique, punched_hosts
 from ntvl.proto.techniques import TECHNIQUES
 from ntvl.wire.address import Address
 from ntvl.wire.control import UNKNOWN_NAT, Aim, Candidate, Nat
@@ -57,7 +58,7 @@ class Attempt:
         server: a supernode that tells as which port it sees a socket.
         guesses: whether we let ports be guessed.
         udp: whether UDP gets out here, as far as we know.
-        ask_leave: asks for leave to punch heavily; returns whether there was anybody to ask.
+        ask_leave: asks for leave to punch heavily between public addresses; returns whether there was anybody to ask.
         dial: begins to open TCP connections; is told whether both sides let ports be guessed.
         dialled: returns what was connected to.
     """
@@ -75,7 +76,7 @@ class Attempt:
         server: Address | None = None,
         guesses: bool = True,
         udp: bool = True,
-        ask_leave: Callable[[], bool] = lambda: False,
+        ask_leave: Callable[[tuple[str, ...]], bool] = lambda hosts: False,
         dial: Callable[[bool], None] = lambda guesses: None,
         dialled: Callable[[], tuple[Candidate, ...]] = tuple,
     ) -> None:
@@ -116,11 +117,37 @@ class Attempt:
         self._told = self._reacted = False
         self._packets = 0
         self._observed: dict[Address, Candidate] = {}
+        self._openers: Schedule = []
+        self._begins_at = now
+        """The agreed moment."""
+        self._detail = ""
 
     @property
     def technique(self) -> str:
-        """Returns the name of the technique under way, of the first one where none has begun."""
-        return (self._technique or TECHNIQUES[0]).name
+        """Returns the name of the technique that is under way or waits for leave, else of the first one."""
+        asked_for = self._techniques[:1] if self.state is AttemptState.ASKING else []
+        return (self._technique or next(iter(asked_for), TECHNIQUES[0])).name
+
+    @property
+    def maker(self) -> str:
+        """Returns the name of the technique that has made a path which is confirmed now: the last to have sent here; of
+        the first one where none has, for with that the peer begins.
+        """
+        if self._technique is not None and self._sent:
+            return self._technique.name
+        late = self._late
+        return TECHNIQUES[0].name if late is None else self.outcomes[late].technique
+
+    @property
+    def _sent(self) -> int:
+        """Returns what the technique under way has sent, connections included."""
+        return self._packets + len(self._dialled_aims())
+
+    @property
+    def _late(self) -> int | None:
+        """Returns the place of the last outcome whose answers may still come."""
+        places = (place for place, outcome in enumerate(self.outcomes) if outcome.verdict == "no-reply")
+        return max(places, default=None)
 
     def poll_timeout(self) -> float | None:
         """Returns when `handle_timeout` has something to do."""
@@ -142,7 +169,7 @@ class Attempt:
         self.state = AttemptState.ARMED
         # The first offer may have been lost: its age bounds the round trip from above, which only fires a little late.
         self._half_round_s = min(0.5, (now - self.started) / 2)
-        self._wake_at = now + self._half_round_s
+        self._arm(now, self._half_round_s)
         return True
 
     def handle_offer(
@@ -157,7 +184,7 @@ class Attempt:
         """Takes the offer that opened this attempt; the caller sends the answer."""
         self.remote, self.remote_nat, self._remote_guesses, self._remote_udp = remote, nat, guesses, udp
         self.state = AttemptState.ANSWERED
-        self._wake_at = now + FIRE_WAIT_S
+        self._arm(now, FIRE_WAIT_S)
 
     def handle_fire(self, now: float, *, heavy: bool = False) -> None:
         """Takes the agreed moment: the checks start now, or those of a heavy technique as soon as it is its turn."""
@@ -166,7 +193,7 @@ class Attempt:
             if self.state is AttemptState.ASKING and self._wake_at is not None:
                 self._wake_at = min(self._wake_at, now)
         elif self.state is AttemptState.ANSWERED:
-            self._wake_at = now
+            self._wake_at = self._begins_at = now
 
     def handle_observed(self, address: Address) -> None:
         """Notes where a check of the peer's came from."""
@@ -202,11 +229,31 @@ class Attempt:
         self._told = aim is not None
         return aim
 
-    def handle_confirmed(self, now: float, answered: Candidate | None = None) -> None:
-        """Takes the news that a path was confirmed, and with which address: the technique under way has done it."""
+    def handle_confirmed(self, now: float, answered: Candidate | None = None, *, is_new: bool = True) -> None:
+        """Takes the news that a path was confirmed, and with which address: the last technique that sent has done it.
+
+        Where none has sent anything yet, it was the peer's work, or the path was there before: then `is_new` is False,
+        and openers have no part in it.
+        """
         if self.state is AttemptState.ENDED:
             return
-        self._note(self.technique, self._technique_at or now, now, "direct", answered=answered)
+        has_part = self._sent > 0 and (is_new or self._technique is not None)
+        late = None if has_part else self._late
+        if late is None:
+            verdict = "direct" if has_part else "not-needed"
+            self._note(self.technique, self._technique_at or now, now, verdict, answered=answered)
+        else:
+            outcome = self.outcomes.pop(late)
+            seen = dict.fromkeys((*outcome.observed, *self._observed.values()))
+            self.outcomes.append(
+                replace(
+                    outcome,
+                    ended=now,
+                    verdict="direct",
+                    answered=() if answered is None else (answered,),
+                    observed=tuple(seen)[:SEEN_MAX],
+                )
+            )
         self._end()
 
     def handle_timeout(self, now: float) -> tuple[bool, list[Shot]]:
@@ -216,6 +263,11 @@ class Attempt:
         if self.state is AttemptState.OFFERED:
             return self._offer(now), []
         if self.state in (AttemptState.ANSWERED, AttemptState.ARMED):
+            openers, self._openers = self._openers, []
+            if openers and now < self._begins_at:
+                self._packets, self._detail = len(openers), _describe(openers)
+                self._wake_at = self._begins_at
+                return False, openers
             self.state = AttemptState.RUNNING
             self._next_technique(now)
         elif self.state is AttemptState.ASKING:
@@ -227,6 +279,12 @@ class Attempt:
         if self.state is not AttemptState.RUNNING:
             return False, []
         return False, self._due(now)
+
+    def _arm(self, now: float, wait_s: float) -> None:
+        """Plans the agreed moment, and what goes out before it."""
+        self._openers = self._techniques[0].openers(self._facts())
+        self._begins_at = now + wait_s
+        self._wake_at = now if self._openers else self._begins_at
 
     def _offer(self, now: float) -> bool:
         if self._offers >= OFFERS_MAX:
@@ -244,8 +302,9 @@ class Attempt:
             obstacle = technique.obstacle(facts)
             if technique.is_heavy and not obstacle and not self.may_punch:
                 self.state = AttemptState.ASKING
-                wait_s = HEAVY_FIRE_WAIT_S if not self.ours else LEAVE_WAIT_S if self._ask_leave() else 0.0
-                self._wake_at = now + wait_s
+                self._wake_at = now + HEAVY_FIRE_WAIT_S
+                if self.ours:
+                    self._wake_at = now + (LEAVE_WAIT_S if self._ask_leave(punched_hosts(facts)) else 0.0)
                 return
             self._techniques.pop(0)
             wanted = 0 if obstacle else technique.sockets(facts)
@@ -257,9 +316,12 @@ class Attempt:
                     Outcome(technique.name, now, now, 0, "not-applicable", obstacle, attempt=self.number)
                 )
                 continue
-            self._technique, self._technique_at, self._packets = technique, now, 0
+            if technique is not TECHNIQUES[0]:
+                self._packets, self._detail = 0, ""
+            self._technique, self._technique_at = technique, now
             self._technique_s = technique.duration_s(facts)
             self._schedule = technique.schedule(facts)
+            self._detail = self._detail or _describe(self._schedule)
             self._aims = _first_aims(self._schedule)
             self._evidence.seen.clear()
             self._told = self._reacted = False
@@ -323,14 +385,14 @@ class Attempt:
                 self._wake_at = min(end, self._technique_at + self._schedule[0].delay_s) if self._schedule else end
                 break
             self._note(self._technique.name, self._technique_at, now, "no-reply")
-            self._technique = None
+            self._technique, self._packets, self._aims = None, 0, ()
             self._next_technique(now)
         return due
 
     def _note(
         self, technique: str, started: float, now: float, verdict: str, *, answered: Candidate | None = None
     ) -> None:
-        dialled = self._dialled() if self._technique is not None and self._technique.dials else ()
+        dialled = self._dialled_aims()
         self.outcomes.append(
             Outcome(
                 technique,
@@ -338,6 +400,7 @@ class Attempt:
                 now,
                 self._packets + len(dialled),
                 verdict,
+                self._detail,
                 attempt=self.number,
                 aims=self._aims + dialled[:SEEN_MAX],
                 answered=() if answered is None else (answered,),
@@ -346,9 +409,18 @@ class Attempt:
         )
         self._observed.clear()
 
+    def _dialled_aims(self) -> tuple[Candidate, ...]:
+        return self._dialled() if self._technique is not None and self._technique.dials else ()
+
     def _end(self) -> None:
         self.state = AttemptState.ENDED
         self._wake_at = None
+
+
+def _describe(schedule: Schedule) -> str:
+    """Returns in words how the openers of a schedule go out, "" where it has none."""
+    ttl = next((shot.ttl for shot in schedule if shot.ttl), 0)
+    return f"opened with a time to live of {ttl}" if ttl else ""
 
 
 def _first_aims(schedule: Schedule) -> tuple[Candidate, ...]:

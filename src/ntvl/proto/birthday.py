@@ -66,7 +66,8 @@ class Birthday(Technique):
         if aim is None or self.obstacle(facts):
             return []
         if is_dependent(facts.local_nat):
-            return [Shot(index * _SPACING_S, aim, 1 + index, True) for index in range(MAPPINGS)]
+            ttl = facts.opener_ttl if facts.is_wary else 0
+            return [Shot(index * _SPACING_S, aim, 1 + index, True, ttl=ttl) for index in range(MAPPINGS)]
         return [
             Shot(_HEAD_START_S + index * _SPACING_S, Candidate(aim.kind, aim.host, port, aim.priority), 0, True)
             for index, port in enumerate(_draw(_range(facts.remote_nat), _guesses(facts), facts.seed))

@@ -92,19 +92,29 @@ class Carriage:
         """Returns the addresses of the carriers that are open."""
         return tuple(c.address for c in self._carriers.values() if c.address is not None)
 
-    def targets(self, addresses: tuple[Address, ...], tries: int) -> tuple[Address, ...]:
+    def targets(self, addresses: tuple[Address, ...], tries: int, hosts: Sequence[str] = ()) -> tuple[Address, ...]:
         """Returns to which of the supernode's addresses a try of a handshake goes, counted from 1.
 
         With carriers every second try goes to them alone: where UDP gets out and its answers do not get in, the
         supernode takes what comes later by a stream for a replay. While a carrier serves, the first try is for UDP
         alone, or UDP would hardly ever win.
+
+        The first try is for IPv4 alone where both ends may have it: over IPv4 the supernode sees the port that a NAT
+        gives us, over IPv6 nothing but an address that we know. Where that has been in vain since a carrier serves, the
+        families are tried alike.
+
+        Args:
+            hosts: this machine's addresses, empty where they are not known.
         """
         carriers = self.addresses
         if carriers and tries % 2 == 0:
             return carriers
-        if tries == 1 and self.is_carried:
-            return tuple(address for address in addresses if address not in carriers) or carriers
-        return addresses
+        if tries != 1:
+            return addresses
+        by_udp = tuple(address for address in addresses if address not in carriers)
+        if (not hosts or any(":" not in host for host in hosts)) and not (self.is_carried and self._probes > 1):
+            by_udp = tuple(address for address in by_udp if not address.is_ipv6) or by_udp
+        return (by_udp or carriers) if self.is_carried else (*by_udp, *carriers)
 
     def remember(self, way: str, now: float) -> None:
         """Takes the kind that carried last on the network where we are, empty for none."""
@@ -121,7 +131,7 @@ class Carriage:
 
     def renew(self, now: float) -> None:
         """Begins a race even if one runs: the network is another one."""
-        self._began = None
+        self._began, self._probes = None, 0
         self.begin(now)
 
     def handle_answer(self, address: Address, now: float) -> bool:

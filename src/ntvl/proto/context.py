@@ -38,11 +38,11 @@ class Context:
         self.keepalive_s = 15.0
         """How often a mapping that carries nothing has to be refreshed; `lifetime_probe` finds out."""
 
-    def send(self, data: bytes, target: Target) -> None:
-        """Sends one control datagram one way: with the relay prefix where `target` has one."""
+    def send(self, data: bytes, target: Target, *, ttl: int = 0) -> None:
+        """Sends one control datagram one way: with the relay prefix where `target` has one; `ttl` as in `Transmit`."""
         if target.relay is not None:
             data = build_relay(Relay(*target.relay), data)
-        self.transmits.append(Transmit(data, Address(target.host, target.port), target.socket))
+        self.transmits.append(Transmit(data, Address(target.host, target.port), target.socket, ttl))
 
     def send_to_all(self, data: bytes, addresses: Iterable[Address]) -> None:
         """Sends one control datagram to several addresses from the main port."""

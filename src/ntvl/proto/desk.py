@@ -25,7 +25,7 @@ from ntvl.proto.reception import network_of
 from ntvl.proto.registrar import Registrar
 from ntvl.proto.supernode_events import CommunityKnown, MemberJoined, MemberLeft, MemberMoved, Refusal, StoreFailed
 from ntvl.registry.base import StoreError
-from ntvl.wire.address import Origin, Transmit
+from ntvl.wire.address import Address, Origin, Transmit, is_usable_target, parse_address
 from ntvl.wire.control import (
     Found,
     Keepalive,
@@ -325,8 +325,11 @@ class Desk:
         peer = self._clients.find(message.peer)
         known = peer is not None and message.community in peer.residents
         both = [client.address, peer.address if peer is not None and known else None]
-        hosts = frozenset(address.host for address in both if address is not None)
-        self._outbox.reply(session, PunchReply(message.request, self._punches.take(hosts, holder, now)), origin)
+        seen = {_place_of(address) for address in both if address is not None}
+        named = [parse_address(host, 1) for host in message.hosts]
+        claimed = dict.fromkeys(address.host for address in named if not address.is_ipv6 and is_usable_target(address))
+        wait_s = self._punches.take(seen, holder, now, claimed=claimed)
+        self._outbox.reply(session, PunchReply(message.request, wait_s), origin)
 
     def _can_tell(self, resident: Resident) -> bool:
         client = self._clients.find(resident.node)
@@ -356,6 +359,11 @@ class Desk:
             yield
         except StoreError as error:
             self._outbox.tell(StoreFailed(str(error)))
+
+
+def _place_of(address: Address) -> str:
+    """Returns what stands for the router before an address: that of IPv4 itself, the network of an IPv6 one."""
+    return network_of(address).hex() if address.is_ipv6 else address.host
 
 
 def _claims(certificate: bytes) -> Certificate | None:

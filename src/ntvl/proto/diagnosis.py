@@ -141,7 +141,7 @@ METHODS: Final[dict[str, str]] = {
     "lan": "both are in one network",
     "simultaneous-udp": "both ends sent at one moment, and each router let the other's packets in",
     "port-prediction": "the next ports of a router were known beforehand",
-    "tcp-simultaneous-open": "both ends opened one TCP connection at one moment, since UDP does not get out",
+    "tcp-simultaneous-open": "both ends opened one TCP connection at one moment, since UDP does not get through",
     "birthday": "one of many guesses met the random port of a router",
     "peer-reflexive": "its packets came from there",
 }
@@ -285,7 +285,7 @@ def diagnose(case: Case) -> Diagnosis:
     unanswered = next((rung for rung in last if rung.technique == _OFFER), None)
     if unanswered is not None and len(last) == 1:
         return _say(case, "no-answer", "remote" if unanswered.ours is not None else "local")
-    return _judge(case, last)
+    return _judge(case, ladder, last)
 
 
 def _find_obstacle(case: Case) -> tuple[str, str]:
@@ -304,20 +304,21 @@ def _find_obstacle(case: Case) -> tuple[str, str]:
     return "", ""
 
 
-def _judge(case: Case, last: list[Rung]) -> Diagnosis:
+def _judge(case: Case, ladder: list[Rung], last: list[Rung]) -> Diagnosis:
     """Returns why the last attempt, which both ends took part in, made no path that is used now."""
     families = [{":" in candidate.host for candidate in each} for each in case.candidates]
     if side := _which(*(not each for each in families)):
         return _say(case, "no-address", side)
     if not families[0] & families[1]:
         return _say(case, "ip-versions", _which(*(True in each for each in families)))
-    found = next((rung for rung in last if "direct" in rung.verdicts), None)
-    if found is not None:
-        return _say(case, "lost", technique=found.technique)
+    if any(rung.verdicts & {"direct", "not-needed"} for rung in last):
+        makers = [rung.technique for rung in ladder if "direct" in rung.verdicts]
+        return _say(case, "lost", technique=makers[-1] if makers else "a check")
     public = [{c.host for c in each if c.kind == "srflx" and ":" not in c.host} for each in case.candidates]
-    if shared := sorted(public[0] & public[1]):
+    shared = sorted(public[0] & public[1])
+    if shared and not _is_barred(case):
         return _say(case, "no-hairpin", "both", address=shared[0])
-    if all(nat.mapping for nat in case.nats) and not direct_path_possible(*((_box(nat),) for nat in case.nats)):
+    if _is_barred(case):
         return _judge_ports(case, last)
     if side := _which(*(not nat.mapping for nat in case.nats)):
         return _say(case, "nat-unknown", side)
@@ -325,6 +326,11 @@ def _judge(case: Case, last: list[Rung]) -> Diagnosis:
     if case.theirs is not None and heard[0] != heard[1]:
         return _say(case, "outgoing-filtered", "local" if heard[0] else "remote")
     return _say(case, "firewall", "both")
+
+
+def _is_barred(case: Case) -> bool:
+    """Returns whether the NATs, as far as both are known, show each peer a port that the other end cannot know."""
+    return all(nat.mapping for nat in case.nats) and not direct_path_possible(*((_box(nat),) for nat in case.nats))
 
 
 def _judge_ports(case: Case, last: list[Rung]) -> Diagnosis:

@@ -80,10 +80,10 @@ class Dialling:
         self._attempt, self._nat, self._guesses = attempt, nat, guesses
         self._number = self._node.streams.begin(self, self._node.stream_servers())
 
-    def handle_dial(self, dial: Dial) -> None:
+    def handle_dial(self, dial: Dial, now: float) -> None:
         """Takes where the peer dials from."""
         self._theirs = dial
-        self._dial()
+        self._dial(now)
 
     def end(self) -> None:
         """Ends the dialling under way, if there is one; what has opened stays."""
@@ -119,7 +119,7 @@ class Dialling:
         self._mine = Dial(self._attempt, build_candidates(hosts, port, seen, self._overlay))
         self._keeper.send(self._mine, None)
         self._repeat_at = [now + wait_s for wait_s in REPEAT_S]
-        self._dial()
+        self._dial(now)
         self._keeper.wake(now)
 
     def handle_stream(self, carrier: Address, now: float) -> None:
@@ -138,12 +138,13 @@ class Dialling:
             self._keeper.drop(path, now)
         self._keeper.wake(now)
 
-    def _dial(self) -> None:
+    def _dial(self, now: float) -> None:
         mine, theirs = self._mine, self._theirs
         if mine is None or theirs is None or theirs.attempt != mine.attempt or self._remotes:
             return
         usable = usable_candidates(theirs.candidates, mine.candidates, self._overlay)
-        remotes = plan_remotes(usable, self._nat, guesses=self._guesses)
+        planned = plan_remotes(usable, self._nat, guesses=self._guesses)
+        remotes = [remote for remote in planned if self._node.budget.take(remote.host, now)]
         if remotes:
             self._remotes = tuple(remotes)
             self._node.streams.dial(self._number, remotes)

@@ -20,6 +20,7 @@ __all__ = [
     "PeerGone",
     "PeerSeen",
     "PingReply",
+    "SeenElsewhere",
     "StreamUnwanted",
     "SupernodeReached",
     "SupernodeState",
@@ -80,6 +81,15 @@ class DialUnwanted:
     """Tells the runtime to end a dialling; streams that are open stay."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenElsewhere:
+    """Tells the runtime that a supernode sees us at another address or port than before: a router may have started
+    anew, so gateways and servers are worth a question whether they still know what we have of them.
+    """
+
+    url_index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +224,7 @@ NodeEvent = (
     | PeerSeen
     | PeerGone
     | PingReply
+    | SeenElsewhere
     | StreamUnwanted
     | WhyReply
     | SupernodeReached

@@ -33,8 +33,12 @@ class Leave:
         self._asked: dict[tuple[bytes, bytes], Registration] = {}
         self._puncher: object = None
 
-    def ask(self, community: bytes, peer: bytes, on_leave: OnLeave) -> bool:
-        """Asks for leave to punch with a peer; returns whether there was anybody to ask."""
+    def ask(self, community: bytes, peer: bytes, hosts: tuple[str, ...], on_leave: OnLeave) -> bool:
+        """Asks for leave to punch with a peer; returns whether there was anybody to ask.
+
+        Args:
+            hosts: the public IPv4 addresses that the punch goes between, at most two, as far as they are known.
+        """
         registration = self._supernode(community)
         if registration is None:
             return False
@@ -43,7 +47,7 @@ class Leave:
             del self._open[next(iter(self._open))]
         self._open[request] = on_leave
         self._asked[community, peer] = registration
-        registration.send(PunchRequest(request, community, peer))
+        registration.send(PunchRequest(request, community, peer, hosts=hosts))
         return True
 
     def give_back(self, community: bytes, peer: bytes) -> None:

@@ -140,6 +140,11 @@ class Lessee(ABC):
             self._phase, self._tries = _Phase.REMOVING, 0
             self._remove(now)
 
+    def verify(self, now: float) -> None:
+        """Asks at the next wake-up, which is due at once, whether the gateway has forgotten the mapping."""
+        if self._phase is _Phase.RESTING and self.mapping is not None:
+            self._due = now
+
     def handle_timeout(self, now: float) -> None:
         """Does what is due."""
         if self.mapping is not None and now >= self._expires:

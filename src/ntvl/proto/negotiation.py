@@ -21,12 +21,14 @@ from ntvl.proto.surroundings import Surroundings
 from ntvl.proto.technique import Outcome
 from ntvl.wire.address import Address, Origin
 from ntvl.wire.control import UNKNOWN_NAT, Aim, Answer, Candidate, Dial, Fire, Message, Nat, Offer
-from ntvl.wire.stun import Stun, build_binding_request
+from ntvl.wire.stun import Stun, build_binding_indication, build_binding_request
 
 __all__ = ["Negotiation", "PathKeeper"]
 
-ATTEMPT_RETRY_S: Final = (5.0, 15.0)
-"""Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over."""
+ATTEMPT_RETRY_S: Final = (5.0, 35.0)
+"""Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over. The last comes when
+NATs have forgotten the ones before: Linux remembers a flow without an answer for 30 s, and a wrong port with it.
+"""
 ATTEMPT_RETURN_S: Final = (5.0, 15.0, 60.0, 120.0, 300.0, 900.0)
 """The same where a direct path has worked before: what was in its way may go as it came."""
 ATTEMPT_HOURLY_S: Final = 3600.0
@@ -116,7 +118,7 @@ class Negotiation:
         self._attempts = 0
         self._has_worked = False
         self._recent = ("", float("-inf"))
-        """The technique that ran last, and when."""
+        """The technique that sent last, and when."""
         self._next_attempt: float | None = None
         self._has_leave = False
         self._numbers: set[int] = set()
@@ -195,7 +197,7 @@ class Negotiation:
     def _technique_of(self, path: Path, now: float) -> str:
         """Returns what made a path: one that an attempt named, or the peer, by a check from a new address."""
         if self._attempt is not None:
-            return self._attempt.technique
+            return self._attempt.maker
         name, at = self._recent
         return name if name and (now - at < LATE_S or path.kind != "prflx") else "peer-reflexive"
 
@@ -217,7 +219,7 @@ class Negotiation:
                 self.handle_aim(message, now)
             case Dial():
                 if self._attempt is not None and self._attempt.number == message.attempt:
-                    self._dialling.handle_dial(message)
+                    self._dialling.handle_dial(message, now)
             case Fire():
                 self.handle_fire(message, now)
 
@@ -279,9 +281,9 @@ class Negotiation:
                 raise PeerError("rate", "heavy techniques")
         attempt.handle_fire(now, heavy=fire.heavy)
 
-    def _ask_leave(self, number: int) -> bool:
+    def _ask_leave(self, number: int, hosts: tuple[str, ...]) -> bool:
         return self._node.leave.ask(
-            self._community, self._remote, lambda wait_s, now: self._handle_leave(number, wait_s, now)
+            self._community, self._remote, hosts, lambda wait_s, now: self._handle_leave(number, wait_s, now)
         )
 
     def _handle_leave(self, number: int, wait_s: float, now: float) -> None:
@@ -376,7 +378,7 @@ class Negotiation:
             server=self._node.server(),
             guesses=self._node.guesses,
             udp=self._node.udp is not False,
-            ask_leave=lambda: self._ask_leave(number),
+            ask_leave=lambda hosts: self._ask_leave(number, hosts),
             dial=lambda guesses: self._dialling.begin(number, self.remote_nat, guesses=guesses),
             dialled=lambda: self._dialling.aims,
         )
@@ -398,24 +400,31 @@ class Negotiation:
         if attempt is None:
             return
         offer, shots = attempt.handle_timeout(now)
-        self._recent = (attempt.technique, now)
+        self._recent = (attempt.maker, now)
         if offer:
             checks = self._keeper.checks
             mine = (attempt.local, attempt.nat, attempt.guesses, attempt.udp)
             self._keeper.send(Offer(attempt.number, checks.ufrag, checks.password, *mine), None)
-        for _, aim, socket, is_guess, is_question in shots:
+        for _, aim, socket, is_guess, is_question, ttl in shots:
             if is_question:
                 self._ask(Address(aim.host, aim.port), socket)
                 continue
             target = Target(aim.host, aim.port, socket)
+            if ttl:
+                if self._node.budget.take(aim.host, now):
+                    self._context.send(build_binding_indication(self._context.random(12)), target, ttl=ttl)
+                continue
             if is_guess:
-                if self._keeper.paths.find(target) is None and self._keeper.checks.is_ready:
+                is_new = self._keeper.paths.find(target) is None and self._keeper.checks.is_ready
+                if is_new and self._node.budget.take(aim.host, now):
                     request = self._keeper.checks.build_request(Path(target, "guess", None), now, nominate=False)
                     self._context.send(request, target)
                 continue
             for way, kind in self._node.turn.ways(aim, socket):
                 path = self._keeper.paths.add_direct(way, kind)
-                if path is not None and path.state is not PathState.VALID:
+                if path is None or path.state is PathState.VALID:
+                    continue
+                if path.first_at is not None or self._node.budget.take(aim.host, now):
                     self._keeper.check(path, now)
         self._close_attempt(now)
 
@@ -459,7 +468,8 @@ class Negotiation:
         # Confirmed before the attempt began proves nothing about now.
         if found.confirmed_at is not None and found.confirmed_at >= attempt.started:
             where = self._node.ends.unveil(Origin(Address(found.target.host, found.target.port)))
-            attempt.handle_confirmed(now, Candidate(found.kind, *where.address))
+            is_new = found.since is not None and found.since >= attempt.started
+            attempt.handle_confirmed(now, Candidate(found.kind, *where.address), is_new=is_new)
             self._close_attempt(now)
 
     def handle_timeout(self, now: float) -> None:

@@ -305,8 +305,7 @@ class Node:
             peer.handle_check(message, data, origin, now)
         elif message.cls in (StunClass.SUCCESS, StunClass.ERROR):
             self._peer_of(message).handle_check_answer(message, data, origin, now)
-        else:
-            raise PeerError("transaction")
+        # An indication asks for nothing: it is a peer's opener, or some agent's keepalive (RFC 8445 section 11).
 
     def _peer_of(self, message: Stun) -> Peer:
         peer = self._roll.find_peer(int.from_bytes(message.transaction[:HANDLE_BYTES], "big"))
@@ -474,7 +473,7 @@ class Node:
 
     def status(self, now: float) -> dict[str, Any]:
         """Returns what `ntvl status --json` shows, but for the engine and the uptime, which the runtime knows."""
-        drops = Counter(self._context.drops) + Counter(self._plane_drops)
+        drops = Counter(self._context.drops) + Counter(self._plane_drops) + self._surroundings.budget.drops
         return {
             "node": {
                 "name": self.settings.name,

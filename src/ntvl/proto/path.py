@@ -345,14 +345,29 @@ class PathSet:
 
     def _choose(self) -> Path | None:
         current = self.selected
-        if current is not None and current is self._preferred and current.state is PathState.VALID:
-            return current
-        self._preferred = None
+        self._preferred = None if current is None or current is not self._preferred else self._successor(current)
+        if self._preferred is not None:
+            return self._preferred
         best = current if current is not None and current.is_direct else None
         for path in self.directs():
             if self.carries(path) and (best is None or _replaces(path, best)):
                 best = path
         return best or next(iter(self.relays()), None)
+
+    def _successor(self, current: Path) -> Path | None:
+        """Returns the path for the data of a relay that won: itself while it works. In place of one through a TURN
+        server that is in doubt, one to another port of the peer, whose NAT may have started anew: that one has answered
+        since, while nobody knows whether the supernode still reaches the peer. Without such a one it stays, for each
+        attempt casts doubt on it, and data goes both ways meanwhile.
+        """
+        if current.state is PathState.VALID:
+            return current
+        if current.kind != TURN:
+            return None
+        since = current.confirmed_at or 0.0
+        working = [p for p in self.relays() if p.is_checked and p.state is PathState.VALID]
+        kept = current if current.state is PathState.DOUBT else None
+        return next((p for p in working if (p.confirmed_at or 0.0) > since), kept)
 
     def _follow(self) -> Path | None:
         for path in self._paths.values():
@@ -403,6 +418,8 @@ class PathSet:
         if quality is None:
             return False
         for path in self.alternatives():
+            if path.state is PathState.DOUBT:
+                continue  # An attempt asks everything anew: that speaks neither for a path nor against it.
             is_sure = self.carries(path) if path.is_direct else path.state is PathState.VALID
             fresh = is_sure and now - (path.confirmed_at or now) < 2 * MEASURE_S
             theirs = path.quality if fresh else None

@@ -263,6 +263,9 @@ class Pathfinder:
             self.paths.adopt(path)
         if self.paths.find(path.target) is not path:
             raise PeerError("transaction", "a path given up meanwhile")
+        if path.is_checked and path.first_at is None:
+            far = self._node.ends.unveil(Origin(Address(path.target.host, path.target.port)))
+            self._node.budget.handle_answer(far.address.host)
         path.handle_answer(rtt_s, now, sealed=sealed)
         self._last_heard = now
         self.negotiation.handle_confirmed(path, now)

@@ -114,6 +114,11 @@ class PortMap:
             lessee.stop(now, why)
         self._tell()
 
+    def verify(self, now: float) -> None:
+        """Asks the gateway at the next wake-up, due at once, whether it has forgotten our mapping."""
+        for lessee in self._lessees:
+            lessee.verify(now)
+
     def handle_datagram(self, data: bytes, origin: Origin, now: float) -> None:
         """Takes a datagram that came to our socket, or to the port of announcements."""
         try:

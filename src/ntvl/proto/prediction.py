@@ -37,6 +37,8 @@ _AFTER: Final = 3
 _DURATION_S: Final = 3.0
 _ASK_S: Final = (0.0, 0.25, 0.75, 1.5)
 _REPEAT_S: Final = (0.0, 0.2, 0.4, 0.7, 1.0, 1.4, 1.8, 2.2, 2.6)
+_WARY_S: Final = 1.0
+"""So long the peer may take to aim at us."""
 _AIM_S: Final = (0.0, 0.3, 0.8)
 _SPACING_S: Final = 0.005
 _PORT_MIN: Final = 1024
@@ -85,7 +87,7 @@ class Prediction(Technique):
         server = Candidate("server", facts.server.host, facts.server.port)
         shots = [Shot(at, server, _BEFORE, is_question=True) for at in _ASK_S]
         if not is_dependent(facts.remote_nat):
-            shots += [Shot(at, aim, _SHOOTER, is_guess=True) for at in _REPEAT_S]
+            shots += [Shot(at, aim, _SHOOTER, True, ttl=_ttl(facts, at)) for at in _REPEAT_S]
             shots += [Shot(at, server, _AFTER, is_question=True) for at in _ASK_S]
         return sorted(shots, key=lambda shot: shot.delay_s)  # Stable: of one moment, in the order of the sockets.
 
@@ -119,11 +121,16 @@ class Prediction(Technique):
             return []
         # Our n-th check comes from our counter's n-th port. See above: one side slides.
         ports = _ports(told, 2, DRIFT_MAX) if facts.ours else _ports(told, 1, 2 * DRIFT_MAX)
-        return [Shot(0.0, _at(peer, port), _SHOOTER, is_guess=True) for port in ports] + [
+        return [Shot(0.0, _at(peer, port), _SHOOTER, True, ttl=_ttl(facts, 0.0)) for port in ports] + [
             Shot(start + place * _SPACING_S, _at(peer, port), _SHOOTER, is_guess=True)
             for start in (0.5, 1.2)
             for place, port in enumerate(ports)
         ]
+
+
+def _ttl(facts: Facts, at_s: float) -> int:
+    """Returns the time to live of a check that the peer's NAT may not have asked for yet."""
+    return facts.opener_ttl if facts.is_wary and at_s < _WARY_S else 0
 
 
 def _is_sequential(nat: Nat) -> bool:

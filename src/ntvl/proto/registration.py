@@ -212,16 +212,16 @@ class Registration:
             self._refresh_at = self._last_refresh + REFRESH_SPACING_S
             self._schedule()
             return
-        self._last_refresh, self._refresh_at = now, None
-        self._has_moved = False
-        carried = self.carriage.is_carried
+        self._last_refresh, self._refresh_at, self._has_moved = now, None, False
+        # By a stream or IPv6 it does not see the port that a NAT gives us; here there may be UDP, or IPv4.
+        hidden = self.carriage.is_carried or (self.address is not None and self.address.is_ipv6)
         if moved:
             self.carriage.renew(now)
             if self._link.is_shaking:
-                self._context.send_to_all(self._handshake, self.addresses)
+                self._context.send_to_all(self._handshake, self.carriage.targets(self.addresses, 1, self._owner.hosts))
         if self._link.sending is not None:
             self._send_keepalive(now)
-        if (moved and carried) or (self._link.sending is None and self.addresses):
+        if (moved and hidden) or (self._link.sending is None and self.addresses):
             self._connects = 0
             self._connect(now)
         self._schedule()
@@ -370,12 +370,12 @@ class Registration:
             self._send_handshake(datagram, now)
 
     def _send_handshake(self, datagram: bytes, now: float) -> None:
-        """Sends to every address; the first that answers is used from then on."""
+        """Sends to every address that is due; the first that answers is used from then on."""
         self._handshake = datagram
         tries = self._link.tries if self._link is not None else 0
         if self._link is None or self._link.sending is None:
             self.carriage.begin(now)
-        self._context.send_to_all(datagram, self.carriage.targets(self.addresses, tries))
+        self._context.send_to_all(datagram, self.carriage.targets(self.addresses, tries, self._owner.hosts))
         if tries == 3 and self.question.at is None:
             self._ask_key(now)  # A supernode with another key does not answer at all: see which key it shows.
         elif tries == 4:

@@ -9,11 +9,17 @@ The burst is three checks for each candidate at 0, 200 and 400 ms, then one a se
 late, or a lost packet, costs one more try. Candidates are spaced by 5 ms (RFC 8445 section 14.2 asks for 50 ms
 between transactions to protect small NATs; a candidate list here has at most 24 entries, so the burst stays under 200
 packets a second).
+
+Openers go out half a round trip before, with a time to live that ends behind our own NAT. They open its filter, so that
+the peer's first check comes in however badly the moment was met, and do not reach the peer's NAT: some that take what
+nobody asked for remember it, and have the peer's own check leave from another port (`NatBehaviour.takes_unsolicited`).
 """
 
 from typing import Final
 
 from ntvl.proto.technique import Facts, Schedule, Shot, Technique, is_dependent
+from ntvl.wire.address import is_public
+from ntvl.wire.control import Candidate
 
 __all__ = ["Simultaneous"]
 
@@ -46,13 +52,16 @@ class Simultaneous(Technique):
         families = {":" in c.host for c in facts.local} & {":" in c.host for c in facts.remote}
         return "" if families else "one side has only IPv4 and the other only IPv6"
 
+    def openers(self, facts: Facts) -> Schedule:
+        """Returns one opener to each address that is not of a LAN."""
+        if not facts.udp:
+            return []
+        aims = (aim for aim in self._aims(facts) if aim.kind != "host" or is_public(aim.host))
+        return [Shot(0.0, aim, ttl=facts.opener_ttl) for aim in aims]
+
     def schedule(self, facts: Facts) -> Schedule:
         """Returns each round over all candidates, the most promising first."""
-        if self.obstacle(facts):
-            return []
-        families = {":" in c.host for c in facts.local}
-        aims = [c for c in facts.remote if (":" in c.host) in families]
-        aims.sort(key=lambda c: -c.priority)
+        aims = self._aims(facts)
         end = self.duration_s(facts)
         return [
             Shot(start + place * _SPACING_S, aim)
@@ -60,3 +69,8 @@ class Simultaneous(Technique):
             if start < end
             for place, aim in enumerate(aims)
         ]
+
+    def _aims(self, facts: Facts) -> list[Candidate]:
+        """Returns the peer's addresses of families that we have, the most promising first."""
+        families = {":" in c.host for c in facts.local}
+        return sorted((c for c in facts.remote if (":" in c.host) in families), key=lambda c: -c.priority)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ntvl.identity.keys import NodeKey
 from ntvl.proto.candidates import Network
+from ntvl.proto.check_budget import CheckBudget
 from ntvl.proto.events import NodeEvent
 from ntvl.proto.far_ends import FarEnds
 from ntvl.proto.leave import Leave
@@ -70,6 +71,7 @@ class Surroundings:
         self.guesses = guesses
         self.refresh = refresh
         self.url = url
+        self.budget = CheckBudget()
         self.ends = FarEnds()
         self.turn = TurnPaths(tell, self.ends)
         self.streams = StreamPaths(tell, self.ends)

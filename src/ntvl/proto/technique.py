@@ -6,7 +6,7 @@ they are tried. All that surrounds one (offer and answer, the agreed moment, che
 shared.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 
 from ntvl.nat import Mapping, PortAllocation
@@ -23,8 +23,10 @@ __all__ = [
     "Technique",
     "is_dependent",
     "public_aim",
+    "punched_hosts",
 ]
 
+OPENER_TTLS: Final = (2, 3, 4)
 SEEN_MAX: Final = 4
 """Addresses of a kind that an outcome keeps, for people."""
 
@@ -34,7 +36,8 @@ class Shot(NamedTuple):
 
     `socket` 0 is the main port, 1 and up are those that the technique asked for. `is_guess`: nobody named the address,
     so most of its kind are never answered, and none is repeated. `is_question`: it goes to the supernode instead, which
-    tells as which port it sees the socket.
+    tells as which port it sees the socket. With a `ttl` it is no check but an opener, which shall pass our own NATs and
+    no more.
     """
 
     delay_s: float
@@ -42,6 +45,7 @@ class Shot(NamedTuple):
     socket: int = 0
     is_guess: bool = False
     is_question: bool = False
+    ttl: int = 0
 
 
 Schedule = list[Shot]
@@ -67,6 +71,20 @@ class Facts:
     guesses: bool = True
     udp: bool = True
 
+    @property
+    def opener_ttl(self) -> int:
+        """Returns the time to live of openers in this attempt: 2, 3, 4 and again, for one, two and three NATs of ours,
+        as long as they are the next boxes.
+        """
+        return OPENER_TTLS[(self.number - 1) % len(OPENER_TTLS)]
+
+    @property
+    def is_wary(self) -> bool:
+        """Returns whether this attempt, the second of three, is made for a peer whose NAT is upset by what it has not
+        asked for: new sockets send their first datagrams as openers.
+        """
+        return self.number % len(OPENER_TTLS) == 2
+
 
 @dataclass(slots=True)
 class Evidence:
@@ -83,7 +101,8 @@ class Outcome:
     """Records one technique in one attempt, for status and for people.
 
     `verdict` is "direct" (a path was confirmed), "no-reply" (checks went out, none was answered), "no-answer" (the
-    peer did not answer the offer), "put-off" (a supernode gave no leave now) or "not-applicable" (`detail` says why).
+    peer did not answer the offer), "put-off" (a supernode gave no leave now), "not-needed" (a path was confirmed before
+    anything was sent here, so something else has made it) or "not-applicable" (`detail` says why).
     Times are seconds on the machine's clock.
 
     `attempt` is the number of the offer, the same at both ends. `aims` are the first addresses that were sent to, of
@@ -122,6 +141,12 @@ class Technique(Protocol):
     def obstacle(self, facts: Facts) -> str:
         """Returns why the technique cannot apply here, in words, or ""."""
 
+    def openers(self, facts: Facts) -> Schedule:
+        """Returns what to send as soon as the peer's addresses are known, half a round trip before the agreed
+        moment.
+        """
+        return []
+
     def schedule(self, facts: Facts) -> Schedule:
         """Returns the checks to send, empty where there is an obstacle."""
 
@@ -152,3 +177,12 @@ def public_aim(facts: Facts) -> Candidate | None:
     if not seen or any(map(is_public, seen)):
         public = [c for c in public if is_public(c.host)]
     return max(public, key=lambda c: c.priority, default=None)
+
+
+def punched_hosts(facts: Facts) -> tuple[str, ...]:
+    """Returns the public IPv4 addresses that a heavy technique goes between, ours and the peer's, as far as known."""
+    swapped = replace(
+        facts, local=facts.remote, remote=facts.local, local_nat=facts.remote_nat, remote_nat=facts.local_nat
+    )
+    aims = (public_aim(swapped), public_aim(facts))
+    return tuple(dict.fromkeys(aim.host for aim in aims if aim is not None))

@@ -154,6 +154,11 @@ class TurnClient:
             permission.used = now
             self._ask_permission(permission, now)
 
+    def verify(self, now: float) -> None:
+        """Renews the allocation now: a server that sees us elsewhere knows of none, and says so to a request alone."""
+        if self.state is TurnState.ALLOCATED:
+            self._request(("refresh",), now)
+
     def close(self, now: float) -> None:
         """Gives the allocation back; `Closed` comes when the server has it, or does not answer."""
         if self.state in (TurnState.CLOSING, TurnState.CLOSED):

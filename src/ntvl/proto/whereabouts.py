@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ntvl.proto.candidates import build_candidates
 from ntvl.proto.context import Context
+from ntvl.proto.events import SeenElsewhere
 from ntvl.proto.lifetime_probe import LifetimeProbe
 from ntvl.proto.nat_probe import NatProbe, summarise
 from ntvl.proto.nat_report import NatReport
@@ -40,6 +41,7 @@ class Whereabouts:
         """This machine's addresses; None before they were told."""
         self.report: NatReport | None = None
         """What the last look at the NATs in front of us found."""
+        self._context = context
         self._around = surroundings
         self._port = port
         self._registrations = registrations
@@ -100,9 +102,11 @@ class Whereabouts:
 
     def handle_observed(self, via: int, now: float) -> None:
         """Takes the news that supernode `via` sees us elsewhere; the first time it does is no news."""
-        if via in self._has_observed and self._around.direct:
-            self._nat_probe.handle_change(now)
-            self._lifetime_probe.handle_change()
+        if via in self._has_observed:
+            self._context.events.append(SeenElsewhere(via))
+            if self._around.direct:
+                self._nat_probe.handle_change(now)
+                self._lifetime_probe.handle_change()
         self._has_observed.add(via)
 
     def look_again(self, now: float) -> None:

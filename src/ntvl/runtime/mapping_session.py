@@ -27,7 +27,8 @@ __all__ = ["UPNP", "MappingSession", "open_unicast"]
 CLOSE_S: Final = 1.0
 UPNP_HOLD_S: Final = 0.5
 UPNP_RENEW_S: Final = 900.0
-"""Far under half a lease: UPnP has no epoch, so this is how soon a router that forgot everything is noticed."""
+"""Far under half a lease: UPnP has no epoch, so this is how soon a router that forgot everything is noticed, if nothing
+else shows it."""
 UPNP_REFUSED_S: Final = 1800.0
 UPNP_RETURN_S: Final = (30.0, 60.0, 120.0, 300.0, 600.0)
 """Waits after a mapping was lost: a router that starts anew needs a few minutes."""
@@ -61,6 +62,7 @@ class MappingSession:
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Event()
+        self._doubted = asyncio.Event()
 
     @property
     def mapping(self) -> PortMapping | None:
@@ -98,6 +100,12 @@ class MappingSession:
         self._step()
         if self._upnp is not None:
             self._task = loop.create_task(self._run_upnp(self._upnp))
+
+    def verify(self) -> None:
+        """Asks whether the gateway still knows the mapping, by whichever protocol there is one."""
+        self._machine.verify(self._clock())
+        self._step()
+        self._doubted.set()
 
     async def close(self) -> None:
         """Removes what was mapped, within a second; sends that once where the gateway has never said a word."""
@@ -190,10 +198,19 @@ class MappingSession:
                 lasts = f"for {mapping.lifetime_s} s" if mapping.lifetime_s else "until it is removed"
                 self._tell(Standing.MAPPED, f"mapped to {mapping.external} {lasts}")
                 self._step()
-                await asyncio.sleep(UPNP_RENEW_S)
+                await self._rest()
                 mapping = await upnp.add()
         except UpnpRefusedError as refused:
             self._tell(Standing.REFUSED, f"the mapping was lost: {refused}")
+
+    async def _rest(self) -> None:
+        """Waits until the mapping by UPnP has to be renewed, suspend included, or somebody doubts that it is there."""
+        self._doubted.clear()
+        until = self._clock() + UPNP_RENEW_S
+        while not self._doubted.is_set() and (left_s := until - self._clock()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(SLEEP_S_MAX, left_s)):
+                    await self._doubted.wait()
 
     async def _win_by(self, upnp: UpnpGateway) -> PortMapping:
         """Returns a mapping made when nothing else had one; waits for as long as something has."""

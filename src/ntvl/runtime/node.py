@@ -36,6 +36,7 @@ from ntvl.proto.events import (
     KeyLearned,
     NodeEvent,
     PingReply,
+    SeenElsewhere,
     StreamUnwanted,
     SupernodeReached,
     SupernodeState,
@@ -128,6 +129,7 @@ class _Program:
         self._reporter = reporter
         self._turn_credentials = turn_credentials
         self._turn: TurnCarriers | None = None
+        self._port_mapper: PortMapper | None = None
         self._stop = asyncio.Event()
         self._leaving = False
         self._devices: list[Device] = []
@@ -173,7 +175,7 @@ class _Program:
             tell_end=lambda carrier: driver.tell(node.handle_stream_end, carrier),
         )
         self._turn = self._carriers_by_turn(driver, node, engine_address(listen, engine.port))
-        mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
+        self._port_mapper = mapper = self._mapper(driver, node, engine.port) if self._config.port_mapping else None
         streams = (self._carriers, self._direct_streams)
         self._service = NodeService(node, driver, engine, self._devices, mapper, self._turn, streams)
         control = ControlSocket(self._config.socket, self._service.handlers)
@@ -351,6 +353,8 @@ class _Program:
                 self._direct_streams.dial(event.number, event.remotes)
             case DialUnwanted():
                 self._direct_streams.unwant(event.number)
+            case SeenElsewhere():
+                self._verify()
             case StreamUnwanted():
                 self._direct_streams.close_stream(event.carrier)
             case TurnPeersWanted() if self._turn is not None:
@@ -359,6 +363,13 @@ class _Program:
                 self._memory.note(self._network, _endpoint(self._supernodes[event.url_index]), event.way)
             case Failed():
                 raise UsageError("; ".join(filter(None, (event.text, _ADVICE.get(event.code)))))
+
+    def _verify(self) -> None:
+        """Asks gateways and TURN server whether they still know us."""
+        if self._port_mapper is not None:
+            self._port_mapper.verify()
+        if self._turn is not None:
+            self._turn.verify()
 
     def _on_plane_event(self, event: Event) -> None:
         match event:

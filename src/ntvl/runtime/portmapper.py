@@ -32,6 +32,9 @@ RETRY_S: Final = 5.0
 TELL_EVERY_S: Final = 10.0
 """Each change makes peers try anew, so a gateway that changes its mind all the time is heard so often and not more."""
 TELLS_BURST: Final = 4
+VERIFY_EVERY_S: Final = 10.0
+VERIFY_BURST: Final = 4
+"""A supernode that sees us elsewhere all the time costs gateways a question so often and not more."""
 _log = logging.getLogger("ntvl.portmapper")
 
 
@@ -64,6 +67,7 @@ class PortMapper:
         self._changed = asyncio.Event()
         self._closed = False
         self._bucket = TokenBucket(1.0 / TELL_EVERY_S, TELLS_BURST)
+        self._verifying = TokenBucket(1.0 / VERIFY_EVERY_S, VERIFY_BURST)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -103,6 +107,12 @@ class PortMapper:
     def start(self) -> None:
         """Begins, in the running loop; once."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="port mapping")
+
+    def verify(self) -> None:
+        """Asks the gateways whether they still know the mappings, if that was not asked just now."""
+        if self._verifying.take(self._clock()):
+            for session in self._sessions.values():
+                session.verify()
 
     async def close(self) -> None:
         """Ends and removes the mappings, within a second; calling again is harmless."""

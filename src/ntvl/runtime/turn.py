@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ntvl.identity.turn_uri import TurnTransport, TurnUri
+from ntvl.proto.bucket import TokenBucket
 from ntvl.proto.machine import Random
 from ntvl.proto.turn import TurnClient
 from ntvl.proto.turn_events import Allocated, Closed, Data, Moved, TurnEvent, TurnFailed
@@ -31,6 +32,9 @@ CLOSE_S: Final = 1.5
 """How long `close` waits for the server to take the allocation back; it ends by itself otherwise."""
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 REFUSED_RETRY_S: Final = 300.0
+VERIFY_EVERY_S: Final = 10.0
+VERIFY_BURST: Final = 4
+"""A supernode that sees us elsewhere all the time costs the server a request so often and not more."""
 SLEEP_S_MAX: Final = 1.0
 """Longest sleep: the clock goes on in suspend, while asyncio's does not."""
 
@@ -88,6 +92,7 @@ class TurnRelay:
         self._ended: asyncio.Future[_Outcome | Moved] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_up = False
+        self._verifying = TokenBucket(1.0 / VERIFY_EVERY_S, VERIFY_BURST)
         self._drops: Counter[str] = Counter()
         """Of clients that ended."""
 
@@ -129,6 +134,12 @@ class TurnRelay:
             return
         if find_source(client.server) not in ("", link.source()):
             ended.set_result(_Outcome("this computer's network changed"))
+
+    def verify(self) -> None:
+        """Asks the server whether it still knows the allocation, if that was not asked just now."""
+        if self._client is not None and self._verifying.take(self._clock()):
+            self._client.verify(self._clock())
+            self._flush()
 
     async def close(self) -> None:
         """Gives the allocation back and ends; calling again is harmless."""

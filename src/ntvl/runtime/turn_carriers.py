@@ -106,6 +106,10 @@ class TurnCarriers:
         """Begins anew if this computer now reaches the server from another address."""
         self._relay.handle_network_change()
 
+    def verify(self) -> None:
+        """Asks the server whether it still knows us, where a router on the way may have started anew."""
+        self._relay.verify()
+
     # --- the relay ---
 
     def _handle_change(self, change: RelayChange) -> None:

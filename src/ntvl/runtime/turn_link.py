@@ -8,7 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from ntvl.errors import PeerError
 from ntvl.identity.turn_uri import TurnTransport
@@ -32,27 +32,44 @@ class TurnLink(Protocol):
         """Ends it at once; calling again is harmless."""
 
 
-class _Bounded(asyncio.BaseProtocol):
-    """Tells whether there is room: what asyncio keeps for a slow server is bounded by its own mark of 64 KiB."""
-
-    has_room = True
-
-    def pause_writing(self) -> None:
-        self.has_room = False
-
-    def resume_writing(self) -> None:
-        self.has_room = True
+T = TypeVar("T", asyncio.DatagramTransport, asyncio.Transport)
 
 
-class _Datagrams(_Bounded, asyncio.DatagramProtocol):
+class _Link(asyncio.BaseProtocol, Generic[T]):
+    """Is what links of every kind have in common; what asyncio keeps for a slow server is bounded by its own mark of
+    64 KiB.
+    """
+
     def __init__(self, on_message: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
         self._on_message = on_message
         self._on_lost = on_lost
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: T | None = None
+        self._has_room = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
+        self._transport = cast("T", transport)
 
+    def pause_writing(self) -> None:
+        self._has_room = False
+
+    def resume_writing(self) -> None:
+        self._has_room = True
+
+    def source(self) -> str:
+        name = None if self._transport is None else self._transport.get_extra_info("sockname")
+        return str(name[0]) if name else ""
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _writable(self) -> T | None:
+        """Returns what to write to, None where there is no room or nothing open."""
+        transport = self._transport
+        return None if transport is None or transport.is_closing() or not self._has_room else transport
+
+
+class _Datagrams(_Link[asyncio.DatagramTransport], asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: object) -> None:
         self._on_message(data)
 
@@ -61,29 +78,17 @@ class _Datagrams(_Bounded, asyncio.DatagramProtocol):
             self._on_lost("nothing listens there")
 
     def send(self, data: bytes) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing() or not self.has_room:
+        transport = self._writable()
+        if transport is None:
             return False
         transport.sendto(data)
         return True
 
-    def source(self) -> str:
-        return _source_of(self._transport)
 
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
-class _Stream(_Bounded, asyncio.Protocol):
+class _Stream(_Link[asyncio.Transport], asyncio.Protocol):
     def __init__(self, on_message: Callable[[bytes], None], on_lost: Callable[[str], None]) -> None:
-        self._on_message = on_message
-        self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
+        super().__init__(on_message, on_lost)
         self._deframer = TurnDeframer()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._deframer.feed(data)
@@ -98,18 +103,11 @@ class _Stream(_Bounded, asyncio.Protocol):
         self._on_lost(explain_failure(exc) if isinstance(exc, OSError) else "it closed the connection")
 
     def send(self, data: bytes) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing() or not self.has_room:
+        transport = self._writable()
+        if transport is None:
             return False
         transport.write(data)
         return True
-
-    def source(self) -> str:
-        return _source_of(self._transport)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
 
 async def open_link(
@@ -157,11 +155,6 @@ def find_source(server: Address) -> str:
         except OSError:
             return ""
         return str(probe.getsockname()[0])
-
-
-def _source_of(transport: asyncio.BaseTransport | None) -> str:
-    name = None if transport is None else transport.get_extra_info("sockname")
-    return str(name[0]) if name else ""
 
 
 def explain_failure(error: OSError) -> str:

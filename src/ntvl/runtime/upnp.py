@@ -88,6 +88,7 @@ class UpnpGateway:
         self._requester = GatewayRequester(gateway)
         self._services: list[UpnpService] = []
         self._held: _Held | None = None
+        self._adding: asyncio.Task[PortMapping] | None = None
 
     @property
     def mapping(self) -> PortMapping | None:
@@ -125,6 +126,11 @@ class UpnpGateway:
         Raises:
             UpnpRefusedError: the gateway makes none, or none that is public; nothing is held then.
         """
+        # Who is cancelled meanwhile does not know whether there is a mapping; so what was asked for is heard out.
+        self._adding = asyncio.create_task(self._add())
+        return await asyncio.shield(self._adding)
+
+    async def _add(self) -> PortMapping:
         self._requester.refill()
         refusal = UpnpRefusedError(Standing.ABSENT, "the gateway has no Internet connection")
         for service in [self._held.service] if self._held is not None else self._services:
@@ -139,6 +145,9 @@ class UpnpGateway:
 
     async def remove(self) -> None:
         """Removes the mapping, if there is one; a gateway that does not answer is left alone."""
+        if self._adding is not None:
+            with suppress(UpnpRefusedError):
+                await self._adding
         held, self._held = self._held, None
         if held is None:
             return

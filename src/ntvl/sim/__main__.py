@@ -40,15 +40,18 @@ def _join(nodes: int, seed: int, loss: float) -> None:
     for _ in range(nodes):
         net.node()
     built = time.perf_counter()
-    _say(f"{nodes} nodes start at one moment (seed {seed}, loss {loss:.1%}); building them took {built - start:.1f} s")
+    start_words, building = ("1 node starts", "it") if nodes == 1 else (f"{nodes} nodes start at one moment", "them")
+    _say(f"{start_words} (seed {seed}, loss {loss:.1%}); building {building} took {built - start:.1f} s")
     while not all(node.ipv4 for node in net.nodes):
         net.run(0.02)
-    _say(f"all have addresses after {net.now:.2f} s of virtual time ({time.perf_counter() - start:.1f} s real)")
+    have = "it has an address" if nodes == 1 else "all have addresses"
+    _say(f"{have} after {net.now:.2f} s of virtual time ({time.perf_counter() - start:.1f} s real)")
     while not net.is_joined():
         net.run(0.1)
     gc.enable()
     seconds, usage = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-    _say(f"all know all others after {net.now:.2f} s of virtual time")
+    if nodes > 1:
+        _say(f"all know all others after {net.now:.2f} s of virtual time")
     _say(
         f"{seconds:.1f} s real, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, {net.timeline.steps} steps, "
         f"{usage.ru_maxrss / 1024:.0f} MB"

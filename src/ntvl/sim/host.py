@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, NamedTuple, Protocol
 
-from ntvl.sim.packet import Link, Packet
+from ntvl.sim.packet import TTL, Link, Packet
 from ntvl.sim.router import Router
 from ntvl.sim.segment import Attachment, Segment
 from ntvl.sim.timeline import Timeline
@@ -148,8 +148,10 @@ class Host:
             if port not in self.ports.values():
                 self.ports[number] = port
 
-    def send(self, data: bytes, destination: Address, socket: int = 0) -> bool:
-        """Sends one datagram; returns False where no interface leads there, or there is no such socket."""
+    def send(self, data: bytes, destination: Address, socket: int = 0, ttl: int = 0) -> bool:
+        """Sends one datagram; returns False where no interface leads there, or there is no such socket. `ttl` as in
+        `Transmit`.
+        """
         if socket not in self.ports:
             self._count("no-socket")
             return False
@@ -162,7 +164,7 @@ class Host:
         if interface is None or source is None or self.asleep:
             self._count("no-route")
             return False
-        packet = Packet(Address(source, self.ports[socket]), destination, bytes(data), self)
+        packet = Packet(Address(source, self.ports[socket]), destination, bytes(data), self, ttl=ttl or TTL)
         self.sent += 1
         if self.capture is not None:
             self.capture.append(Captured(self._timeline.now, True, packet.source, destination, packet.data))

@@ -45,6 +45,11 @@ class SimMapper:
         self.machine.start(host.now)
         self._pump()
 
+    def verify(self) -> None:
+        """Asks the gateway whether it has forgotten the mapping."""
+        self.machine.verify(self._host.now)
+        self._pump()
+
     def close(self) -> None:
         """Gives the mapping back; what the gateway says to that is still heard."""
         self.machine.close(self._host.now)

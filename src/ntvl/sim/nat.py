@@ -8,7 +8,7 @@ destination is a session of its own, with its own lifetime, as in connection tra
 
 from collections.abc import Hashable
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from ntvl.nat import Filtering, Mapping, NatBehaviour, PortAllocation
 from ntvl.wire.address import Address
@@ -17,8 +17,16 @@ __all__ = ["Nat"]
 
 _PORT_MIN: Final = 1024
 _PORTS: Final = 65536 - _PORT_MIN
+_UNSOLICITED_S: Final = 30.0
+"""How long a box that takes what nobody asked for remembers it (Linux: a flow that was never answered)."""
 _TRIES: Final = 64
 """Draws of a random port before the rest of the pool is searched in order."""
+
+
+class _Apart(NamedTuple):
+    """Is the part of a flow that has a port of its own, because what came from there has the one it would have."""
+
+    destination: Address
 
 
 class _Binding:
@@ -61,6 +69,7 @@ class Nat:
         self._next = self._random.randrange(_PORTS)
         self._forwards: dict[Address, tuple[Address, float]] = {}
         self._flows: dict[tuple[Address, Address], tuple[Address, float]] = {}
+        self._taken: dict[tuple[Address, Address], float] = {}
 
     def forward(self, internal: Address, until: float, now: float) -> Address:
         """Returns the external address that lets everybody in to an internal one until then, made or prolonged."""
@@ -93,10 +102,8 @@ class Nat:
             # An answer to who came in by a forwarded port leaves by it; a flow that begins inside does not.
             self._flows[source, destination] = (came_by, now)
             return came_by
-        part = self._part(destination)
-        binding = self._bindings.get((source, part))
-        if binding is not None and not self._expire(binding, now):
-            binding = None
+        part = self._part_for(source, destination, now)
+        binding = self._find(source, part, now)
         if binding is None:
             external = self._allocate(source, part, now) if self.behaviour.translates else source
             if external is None:
@@ -118,20 +125,45 @@ class Nat:
         if not found:
             if not self.behaviour.translates and self.behaviour.filtering is Filtering.ENDPOINT_INDEPENDENT:
                 return destination
-            self._count("no-mapping")
+            self._refuse("no-mapping", source, destination, now)
             return None
         for binding in found:
             if self._admits(binding, source):
                 if source in binding.sessions:
                     binding.sessions[source] = now
                 return binding.internal
-        self._count("filtered")
+        self._refuse("filtered", source, destination, now)
         return None
 
     def knows(self, source: Address, destination: Address, now: float) -> bool:
         """Returns whether an inside host has a mapping towards a destination."""
         binding = self._bindings.get((source, self._part(destination)))
         return binding is not None and self._expire(binding, now) and destination in binding.sessions
+
+    def _find(self, source: Address, part: Hashable, now: float) -> _Binding | None:
+        binding = self._bindings.get((source, part))
+        return binding if binding is not None and self._expire(binding, now) else None
+
+    def _part_for(self, source: Address, destination: Address, now: float) -> Hashable:
+        part = self._part(destination)
+        if not self.behaviour.takes_unsolicited:
+            return part
+        apart = _Apart(destination)
+        if self._find(source, apart, now) is not None:
+            return apart
+        binding = self._find(source, part, now)
+        if binding is not None and destination in binding.sessions:
+            return part
+        external = Address(self.address, source.port) if binding is None else binding.external
+        return apart if self._is_taken(destination, external, now) else part
+
+    def _is_taken(self, remote: Address, external: Address, now: float) -> bool:
+        return self._taken.get((remote, external), float("-inf")) >= now - _UNSOLICITED_S
+
+    def _refuse(self, reason: str, source: Address, destination: Address, now: float) -> None:
+        self._count(reason)
+        if self.behaviour.takes_unsolicited:
+            self._taken[source, destination] = now
 
     def _part(self, destination: Address) -> Hashable:
         # What of a destination tells mappings apart.
@@ -162,7 +194,7 @@ class Nat:
 
     def _allocate(self, source: Address, part: Hashable, now: float) -> Address | None:
         allocation = self.behaviour.allocation
-        if allocation is PortAllocation.PRESERVING:
+        if allocation is PortAllocation.PRESERVING and not isinstance(part, _Apart):
             external = Address(self.address, source.port)
             if self._is_free(external, part, now):
                 return external

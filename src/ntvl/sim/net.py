@@ -20,6 +20,7 @@ from ntvl.sim.packet import WAN, Link
 from ntvl.sim.router import Router
 from ntvl.sim.site import Site
 from ntvl.sim.supernode import SimSupernode
+from ntvl.sim.turn_server import TURN_PORT, SimTurnServer
 from ntvl.sim.world import World
 from ntvl.wire.address import Address
 
@@ -65,15 +66,25 @@ class Net(World):
     # --- building ---
 
     def supernode(
-        self, name: str = "", *, ipv6: bool = False, link: Link | None = None, **options: Any
+        self,
+        name: str = "",
+        *,
+        behind: Site | None = None,
+        ipv6: bool = False,
+        link: Link | None = None,
+        **options: Any,
     ) -> SimSupernode:
-        """Returns a new supernode on the Internet; nodes made from now on know it."""
+        """Returns a new supernode on the Internet, or at a site; nodes made from now on know it."""
         name = name or f"supernode{len(self.supernodes) + 1}"
-        host = self.host(name, port=1971, ipv6=ipv6, link=link)
+        host = self.host(name, behind or self.internet, port=1971, ipv6=ipv6, link=link)
         supernode = SimSupernode(host, self.timeline, self.random(f"{name}/machine"), **options)
         self.supernodes.append(supernode)
         self._names[supernode.url.host] = supernode
         return supernode
+
+    def turn_server(self, name: str = "turn", *, link: Link | None = None) -> SimTurnServer:
+        """Returns a new TURN server on the Internet, for `turn` of nodes."""
+        return SimTurnServer(self.host(name, port=TURN_PORT, link=link))
 
     def node(
         self,
@@ -121,9 +132,9 @@ class Net(World):
         return node
 
     def resolve(self, url: SupernodeUrl) -> tuple[Address, ...]:
-        """Returns what the name in a URL resolves to."""
+        """Returns what the name in a URL resolves to, IPv6 first, as resolvers have it (RFC 6724 section 2.1)."""
         supernode = self._names.get(url.host)
-        return () if supernode is None else supernode.addresses
+        return () if supernode is None else tuple(sorted(supernode.addresses, key=lambda each: not each.is_ipv6))
 
     def find(self, url: SupernodeUrl) -> tuple[Host, int] | None:
         """Returns the host that a URL names, and its port for WebSockets, 0 for none."""

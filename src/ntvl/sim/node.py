@@ -19,9 +19,11 @@ from ntvl.proto.events import (
     PathChanged,
     PeerGone,
     PeerSeen,
+    SeenElsewhere,
     StreamUnwanted,
     SupernodeReached,
     SupernodeState,
+    TurnPeersWanted,
 )
 from ntvl.proto.node import Node
 from ntvl.proto.settings import CommunitySettings, NodeSettings
@@ -33,6 +35,7 @@ from ntvl.sim.runner import Runner
 from ntvl.sim.station import Station
 from ntvl.sim.stream import SimCarriers
 from ntvl.sim.timeline import Timeline
+from ntvl.sim.turn_relay import SimTurnRelay
 from ntvl.wire.address import Address
 
 __all__ = ["PathView", "SimNode"]
@@ -62,6 +65,7 @@ class SimNode:
         supernodes: URLs, in order of preference.
         resolve: what the resolver says to the name in a URL.
         find: returns the host behind a URL and its port for WebSockets, 0 for none.
+        turn: its TURN server, None for none.
         options: more fields of `NodeSettings`.
     """
 
@@ -75,6 +79,7 @@ class SimNode:
         supernodes: Sequence[SupernodeUrl],
         resolve: Callable[[SupernodeUrl], tuple[Address, ...]],
         find: Callable[[SupernodeUrl], tuple[Host, int] | None],
+        turn: Address | None = None,
         **options: Any,
     ) -> None:
         self.host = host
@@ -91,6 +96,9 @@ class SimNode:
         self.runner: Runner | None = None
         self.mapper: SimMapper | None = None
         """What asks for a port mapping, where the router of its segment speaks such a protocol."""
+        self.relay: SimTurnRelay | None = None
+        """What keeps its allocation at a TURN server, where it has one."""
+        self._turn = turn
         self._timeline = timeline
         self._random = random
         self._resolve = resolve
@@ -169,6 +177,15 @@ class SimNode:
         )
         self.runner.start()
         self._tell_interfaces()
+        if self._turn is not None:
+            self.relay = SimTurnRelay(
+                self.host,
+                self._timeline,
+                Random(f"{self.name}/turn"),
+                server=self._turn,
+                tell_relayed=lambda *news: self._tell(lambda: self.machine.handle_turn, *news),
+                tell_carrier=lambda *news: self._tell(lambda: self.machine.handle_turn_carrier, *news),
+            )
         self.tell_supernodes()
 
     def stop(self) -> None:
@@ -181,6 +198,9 @@ class SimNode:
         if self.mapper is not None:
             self.mapper.stop()
         self.mapper = None
+        if self.relay is not None:
+            self.relay.stop()
+        self.relay = None
 
     def leave(self) -> None:
         """Ends it as SIGTERM does: it says goodbye."""
@@ -251,6 +271,8 @@ class SimNode:
         if self.runner is not None:
             self.runner.call(self.machine.handle_interfaces, self.host.addresses)
             self._follow_gateway()
+            if self.relay is not None:
+                self.relay.handle_network_change()
 
     def _follow_gateway(self) -> None:
         """Asks the router of now for a port mapping, and no other any more."""
@@ -300,6 +322,10 @@ class SimNode:
             self._direct_streams.unwant(event.number)
         elif isinstance(event, StreamUnwanted):
             self._direct_streams.close_stream(event.carrier)
+        elif isinstance(event, TurnPeersWanted) and self.relay is not None:
+            self.relay.want(event.peers)
+        elif isinstance(event, SeenElsewhere):
+            self._verify()
         elif isinstance(event, PeerGone):
             self.known[event.community].discard(event.peer)
         elif isinstance(event, AddressAssigned):
@@ -312,3 +338,10 @@ class SimNode:
         elif isinstance(event, Failed):
             self.failed = event
             self._timeline.after(0.0, self.stop)
+
+    def _verify(self) -> None:
+        """Asks gateway and TURN server whether they still know this node."""
+        if self.mapper is not None:
+            self.mapper.verify()
+        if self.relay is not None:
+            self.relay.verify()

@@ -11,15 +11,17 @@ from typing import Any, Final, NamedTuple
 
 from ntvl.wire.address import Address
 
-__all__ = ["LAN", "WAN", "Line", "Link", "Packet"]
+__all__ = ["LAN", "TTL", "WAN", "Line", "Link", "Packet"]
 
+TTL: Final = 64
+"""Boxes that a packet crosses at most, where its sender does not say."""
 _IPV4_UDP_BYTES: Final = 28
 _IPV6_UDP_BYTES: Final = 48
 
 
 class Packet(NamedTuple):
     """Is one UDP datagram or, `is_tcp`, one TCP segment as a network carries it; `sender` is the host that made it,
-    known to the simulator alone.
+    known to the simulator alone; `ttl` is how many boxes it may still cross.
 
     The data of a TCP segment has 12 bytes of header before it (`tcp_segment`): with the addresses' ports that makes
     the 20 of TCP, as the ports with 4 bytes more make the 8 of UDP.
@@ -30,6 +32,7 @@ class Packet(NamedTuple):
     data: bytes
     sender: Any = None
     is_tcp: bool = False
+    ttl: int = TTL
 
     @property
     def wire_bytes(self) -> int:

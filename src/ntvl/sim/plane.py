@@ -65,12 +65,12 @@ class SimPlane:
             elif isinstance(command, CloseSocket):
                 self._host.ports.pop(command.socket, None)
             elif isinstance(command, SendDatagram):
-                self._host.send(command.data, Address(command.host, command.port), command.socket)
+                self._host.send(command.data, Address(command.host, command.port), command.socket, command.ttl)
 
     def transmit(self, datagrams: Sequence[Transmit]) -> None:
         """Sends control datagrams."""
         for datagram in datagrams:
-            self._host.send(datagram.data, datagram.address, datagram.socket)
+            self._host.send(datagram.data, datagram.address, datagram.socket, datagram.ttl)
 
     def drain(self) -> list[Event]:
         """Returns what happened since it was last asked."""

@@ -50,7 +50,8 @@ class Router:
         self.outside = outside
         self.drops: dict[str, int] = {}
         """Datagrams for its own address from inside, where it does not hairpin: "hairpin"; from inside, where it lets
-        none out: "blocked"; TCP segments of connections that it does not know: "no-session"."""
+        none out: "blocked"; whose time to live ends here: "ttl"; TCP segments of connections that it does not know:
+        "no-session"."""
         self._timeline = timeline
         self._in = inside.attach(self)
         self._out = outside.attach(self)
@@ -140,7 +141,7 @@ class Router:
         if attachment is self._out:
             target = nat.inbound(packet.source, packet.destination, now)
             if target is not None:
-                self._in.send(packet._replace(destination=target))
+                self._pass(packet._replace(destination=target), self._in)
             return
         if self.behaviour.passes is not Passage.ALL:
             self._count("blocked")
@@ -170,13 +171,23 @@ class Router:
         else:
             self._let_out(packet, nat, now)
 
+    def _pass(self, packet: Packet, attachment: Attachment) -> None:
+        """Sends a packet on that it has translated, unless its time to live ends here."""
+        if packet.ttl <= 1:
+            self._count("ttl")
+        else:
+            attachment.send(packet._replace(ttl=packet.ttl - 1))
+
     def _let_out(self, packet: Packet, nat: Nat, now: float) -> None:
+        if packet.ttl <= 1:
+            self._count("ttl")  # Before there is a mapping, as a kernel does.
+            return
         if packet.destination.host == nat.address:
             self._hairpin(packet, nat, now)
             return
         source = nat.outbound(packet.source, packet.destination, now)
         if source is not None:
-            self._out.send(packet._replace(source=source))
+            self._pass(packet._replace(source=source), self._out)
 
     def _hairpin(self, packet: Packet, nat: Nat, now: float) -> None:
         # RFC 4787 section 6: the one inside sees the other's external address and port.
@@ -189,7 +200,7 @@ class Router:
         if target is None:
             self._count("hairpin")
             return
-        self._in.send(packet._replace(destination=target))
+        self._pass(packet._replace(destination=target), self._in)
 
     def _count(self, reason: str) -> None:
         self.drops[reason] = self.drops.get(reason, 0) + 1

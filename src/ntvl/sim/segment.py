@@ -53,20 +53,31 @@ class Segment:
         ipv6: a /64, or empty where there is none.
         link: the line that an attachment gets unless it brings its own.
         public: whether it is the Internet, where everything counts as on it.
+        hops: how many boxes are between two attachments, for the time to live.
     """
 
     def __init__(
-        self, name: str, timeline: Timeline, random: Random, *, ipv4: str, ipv6: str, link: Link, public: bool = False
+        self,
+        name: str,
+        timeline: Timeline,
+        random: Random,
+        *,
+        ipv4: str,
+        ipv6: str,
+        link: Link,
+        public: bool = False,
+        hops: int = 0,
     ) -> None:
         self.name = name
         self.ipv4 = ipaddress.IPv4Network(ipv4) if ipv4 else None
         self.ipv6 = ipaddress.IPv6Network(ipv6) if ipv6 else None
         self.link = link
         self.public = public
+        self.hops = hops
         self.gateway: Attachment | None = None
         self.drops: dict[str, int] = {}
         """Datagrams lost here, by "unroutable" (nobody has the address), "line" (see there) and "cut" (pulled out
-        meanwhile).
+        meanwhile), "ttl" (ended between two attachments).
         """
         self.attachments: list[Attachment] = []
         self._owners: dict[str, Attachment] = {}
@@ -131,6 +142,10 @@ class Segment:
         if target is None or target is origin:
             self._count("unroutable")
             return
+        if packet.ttl <= self.hops:
+            self._count("ttl")
+            return
+        packet = packet._replace(ttl=packet.ttl - self.hops) if self.hops else packet
         losses = sum(origin.line.drops.values())
         for moment in origin.line.arrivals(packet, self._timeline.now):
             self._deliver(packet, target, moment + target.line.link.delay_s)

@@ -21,6 +21,8 @@ from ntvl.sim.timeline import Timeline
 __all__ = ["SimulationError", "World"]
 
 _INTERNET_IPV4: Final = "198.18.0.0/15"
+_INTERNET_HOPS: Final = 6
+"""Between any two lines: what a packet with a small time to live does not cross."""
 _INTERNET_IPV6: Final = "2001:db8::/64"
 _CARRIER: Final = Link(delay_s=0.002)
 """The lines of a network between two routers."""
@@ -46,7 +48,14 @@ class World:
         self._numbers = count(1)
         self._blocked: set[tuple[Host, Host]] = set()
         internet = Segment(
-            "internet", self.timeline, self._random, ipv4=_INTERNET_IPV4, ipv6=_INTERNET_IPV6, link=link, public=True
+            "internet",
+            self.timeline,
+            self._random,
+            ipv4=_INTERNET_IPV4,
+            ipv6=_INTERNET_IPV6,
+            link=link,
+            public=True,
+            hops=_INTERNET_HOPS,
         )
         self.internet = Site("internet", internet)
 

@@ -71,11 +71,15 @@ class Origin(NamedTuple):
 
 
 class Transmit(NamedTuple):
-    """Is one datagram to send, whole (a relay prefix is already in `data`), from `socket` to `address`."""
+    """Is one datagram to send, whole (a relay prefix is already in `data`), from `socket` to `address`.
+
+    `ttl` is its time to live, or hop limit in IPv6, 1..255; 0 leaves that to the system.
+    """
 
     data: bytes
     address: Address
     socket: int = 0
+    ttl: int = 0
 
 
 def parse_address(host: str, port: int) -> Address:

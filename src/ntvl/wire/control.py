@@ -232,16 +232,20 @@ class Left(_Message, frozen=True, tag=11):
 
 
 class PunchRequest(_Message, frozen=True, tag=12):
-    """Asks a supernode for leave to punch heavily with another member; `done`, which has no answer, gives it back."""
+    """Asks a supernode for leave to punch heavily with another member; `done`, which has no answer, gives it back.
+
+    `hosts` are the public IPv4 addresses that the punch goes between: the supernode may see the two elsewhere.
+    """
 
     request: U32
     community: Key
     peer: Key
     done: bool = False
+    hosts: Annotated[tuple[Host, ...], Meta(max_length=2)] = ()
 
 
 class PunchReply(_Message, frozen=True, tag=13):
-    """Answers a `PunchRequest`: `wait_s` 0 is leave, for 15 s; else another punch is under way behind one of the two
+    """Answers a `PunchRequest`: `wait_s` 0 is leave, for 15 s; else another punch is under way behind one of their
     public addresses, and the sender may ask again after so many seconds.
     """
 

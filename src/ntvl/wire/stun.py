@@ -53,6 +53,7 @@ __all__ = [
     "Stun",
     "StunClass",
     "build_binding_error",
+    "build_binding_indication",
     "build_binding_request",
     "build_binding_response",
     "parse_stun",
@@ -128,6 +129,16 @@ class Stun(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> Address | None:
         """Returns the reflexive address in it, the XORed one if there are two (RFC 8489 section 14.2 tells why)."""
         return self.xor_mapped or self.mapped
+
+
+def build_binding_indication(transaction: bytes) -> bytes:
+    """Returns a Binding indication: a datagram that means nothing to who gets it (RFC 8489 section 12, RFC 8445
+    section 11), for the sake of the boxes that it goes through.
+
+    Args:
+        transaction: 12 random bytes.
+    """
+    return _build(StunClass.INDICATION, transaction, (), None)
 
 
 def build_binding_request(
