@@ -120,7 +120,7 @@ def test_an_empty_shell_variable_does_not_swallow_the_next_flag(
     [
         *(("node", flag) for flag in ("--state", "--config", "--secret-file", "--turn-credentials")),
         *(("node", flag) for flag in ("--supernode", "--community", "--device", "--port")),
-        *(("supernode", flag) for flag in ("--state", "--certificate", "--certificate-key")),
+        *(("supernode", flag) for flag in ("--state", "--certificate", "--certificate-key", "--wss")),
     ],
 )
 @pytest.mark.parametrize("nothing", ["", " "])

@@ -115,6 +115,11 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
         (["matrix", "--kinds", "cone"], "there is no kind 'cone': choose from open, "),
         (["matrix", "--kinds", ","], "--kinds names none: choose from open, "),
         (["matrix", "--sim", "--kinds", "upnp"], "the simulator has no 'upnp': run it in the laboratory"),
+        (["matrix", "--svg", "--json"], "--svg is followed by --json instead of a value; is a shell variable empty?"),
+        (
+            ["matrix", "--kinds", "--json"],
+            "--kinds is followed by --json instead of a value; is a shell variable",
+        ),
         (["matrix", "--svg", ""], "--svg names no file: give it one, such as matrix.svg"),
         (["matrix", "--svg", "."], "cannot write .: it is a directory; name a file in it"),
         (["matrix", "--svg", "/nowhere/m.svg"], "cannot write /nowhere/m.svg: there is no directory /nowhere"),

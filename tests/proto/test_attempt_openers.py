@@ -45,6 +45,18 @@ def test_the_second_attempts_mappings_are_opened_and_that_is_said_too() -> None:
     attempt.handle_fire(100.0)
     attempt.handle_fire(100.0, heavy=True)
     shots = [shot for tick in range(400) for shot in attempt.handle_timeout(100.0 + tick / 20)[1]]
-    assert {shot.ttl for shot in shots if shot.is_guess} == {3}
+    assert {shot.ttl for shot in shots if shot.is_guess} == {0, 3}
     assert attempt.outcomes[-1].technique == "birthday"
     assert attempt.outcomes[-1].detail == "opened with a time to live of 3"
+
+
+def test_an_attempt_that_is_given_up_is_on_record_with_what_it_sent_and_one_that_sent_nothing_is_not() -> None:
+    attempt = answerer()
+    attempt.give_up(100.05)
+    assert [(o.technique, o.verdict, o.packets) for o in attempt.outcomes] == [("simultaneous-udp", "given-up", 1)]
+    assert attempt.state is AttemptState.ENDED
+    attempt.give_up(100.1)
+    assert len(attempt.outcomes) == 1
+    silent = Attempt(7, 1, ours=True, local=OURS, now=100.0)
+    silent.give_up(100.1)
+    assert silent.outcomes == []

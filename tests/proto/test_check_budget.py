@@ -114,3 +114,11 @@ def test_in_no_stretch_of_time_more_goes_out_than_a_burst_and_the_rate(
             assert host in willing or hosts[host] <= HOST_BURST + HOST_PER_S * (at - since) + 1
             if answers:
                 willing.add(host)
+
+
+def test_an_ipv4_address_inside_of_an_ipv6_one_is_one_host_however_it_is_written() -> None:
+    budget = CheckBudget()
+    names = ["203.0.113.7", "2002:cb00:7107:1::1", "2002:cb00:7107:2::1", "64:ff9b::203.0.113.7"]
+    went = sum(budget.take(names[number % len(names)], 0.0) for number in range(int(NODE_BURST)))
+    assert went == HOST_BURST
+    assert budget.take("64:ff9b::203.0.113.8", 0.0), "another one"

@@ -179,8 +179,15 @@ def test_an_end_that_lets_new_ports_in_makes_random_ports_no_cause(other: Nat) -
 
 def test_an_address_of_a_private_network_is_the_reason_of_a_direct_path() -> None:
     for remote in ("192.168.1.7:4000", "[fd12::7]:4000"):
-        found = diagnose(case(path="direct", remote=remote, technique="simultaneous-udp"))
-        assert found.sentence.endswith(f"at {remote}, by simultaneous-udp: {METHODS['lan']}.")
+        for kind, method in (("host", "lan"), ("srflx", "simultaneous-udp"), ("prflx", "simultaneous-udp")):
+            found = diagnose(case(path="direct", remote=remote, technique="simultaneous-udp", kind=kind))
+            assert found.sentence.endswith(f"at {remote}, by simultaneous-udp: {METHODS[method]}.")
+
+
+def test_who_has_no_supernode_is_told_so_before_a_peer_is_called_silent() -> None:
+    found = diagnose(case(RANDOM, RANDOM, silent_s=53.0, is_cut_off=True))
+    assert (found.cause, found.side) == ("out-of-reach", "")
+    assert diagnose(case(path="direct", remote="203.0.113.2:1", is_cut_off=True)).cause == "direct"
 
 
 def test_a_technique_that_is_not_known_is_shown_as_it_is_called() -> None:

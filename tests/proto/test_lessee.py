@@ -145,3 +145,24 @@ def test_a_gateway_that_gets_a_public_address_is_asked_again(pcp: bool) -> None:
 def test_bounds_are_in_order() -> None:
     assert 0 < ERROR_S_MIN < ERROR_S_MAX <= ABSENT_S
     assert not_ours("nonce").reason == "transaction"
+
+
+@BOTH
+@pytest.mark.parametrize("lost", [0, 1, 3])
+def test_what_is_doubted_is_asked_about_until_the_gateway_answers(pcp: bool, lost: int) -> None:
+    gateway, lan = lan_of(pcp)
+    lan.start()
+    lan.run(60.0)
+    gateway.reboot(lan.now)
+    answers = list[bytes]()
+
+    def lose(data: bytes) -> list[bytes]:
+        answers.append(data)
+        return [data] if len(answers) > lost else []
+
+    lan.alter = lose
+    lan.machine.verify(lan.now)
+    lan.run(30.0)
+    assert gateway.mappings
+    lan.run(100.0)
+    assert len(answers) <= lost + 4, "the question, the mapping, and a regular question later"

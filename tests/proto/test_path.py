@@ -458,3 +458,23 @@ def test_an_attempt_costs_a_path_through_a_turn_server_neither_the_data_nor_what
         paths.weigh(second)
         paths.select()
         assert (paths.selected is path) is (second >= 131)
+
+
+def test_a_path_that_keeps_losing_checks_does_not_take_the_data_from_one_that_loses_none() -> None:
+    paths = PathSet(controlling=True)
+    relay = paths.add_relay(0, RELAY)
+    path = turn(paths)
+    paths.select()
+    for second in range(101, 400, 2):
+        relay.handle_answer(0.1, second)
+        path.handle_asked(second)
+        if second % 4 == 1:
+            path.handle_answer(0.02, second)
+        else:
+            path.signal(PathSignal.UNANSWERED)
+            path.handle_asked(second + 0.5)
+            paths.weigh(second + 1.5)
+            path.handle_answer(0.02, second + 1.8)
+        paths.weigh(second + 1.9)
+        assert not paths.select()
+    assert paths.selected is relay

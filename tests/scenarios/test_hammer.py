@@ -11,6 +11,7 @@ from ntvl.wire.address import Address
 HOSTILE = 16
 SECONDS = 15
 HONEST = 30
+SPENT_S = 120.0
 
 
 def test_sixteen_members_that_name_one_victim_have_it_sent_no_more_than_the_budget() -> None:
@@ -78,3 +79,23 @@ def test_thirty_members_that_all_begin_at_once_are_as_fast_as_without_a_budget(m
     monkeypatch.setattr(CheckBudget, "take", lambda budget, host, now: True)
     without, _ = crowd()
     assert max(with_budget.values()) == max(without.values())
+
+
+def test_a_spent_budget_costs_a_pair_as_long_as_it_is_spent_and_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Net(seed=1)
+    net.supernode()
+    a, b = net.node(behind="eim-apdf"), net.node(behind="eim-apdf")
+    net.join()
+    take, ours, end = CheckBudget.take, a.machine._surroundings.budget, net.now + SPENT_S
+
+    def take_or_refuse(budget: CheckBudget, host: str, now: float) -> bool:
+        return take(budget, host, now) and (budget is not ours or net.now >= end)
+
+    monkeypatch.setattr(CheckBudget, "take", take_or_refuse)
+    net.stream(a, b, packets=1000, spacing_s=0.2)
+    net.run(SPENT_S - 1.0)
+    (peer,) = a.peers().values()
+    tried = [each for each in peer["attempts"] if each["verdict"] == "no-reply"]
+    assert {(each["packets"], each["detail"]) for each in tried} == {(0, "the budget of checks is spent")}
+    assert len(tried) > 1
+    net.run_until(lambda: net.is_direct(a, b), 45.0, "direct")

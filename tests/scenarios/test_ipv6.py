@@ -2,6 +2,7 @@
 
 import pytest
 
+from ntvl.nat import NatBehaviour, Passage
 from ntvl.proto.carriage import PROBE_S
 from ntvl.sim.net import Net
 from ntvl.sim.node import SimNode
@@ -67,6 +68,25 @@ def test_who_moves_from_ipv6_alone_to_a_home_with_both_is_seen_there_at_once() -
     net.stream(a, b, packets=1000, spacing_s=0.02)
     net.run_until(lambda: net.is_direct(a, b), 5.0)
     assert net.path(b, a).remote == f"{site.routers[0].address}:{a.host.ports[0]}"
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_udp_by_ipv6_takes_over_from_a_stream_also_after_a_change_of_network_where_ipv4_is_silent(
+    is_told: bool,
+) -> None:
+    net = Net(seed=3)
+    supernode = net.supernode(ipv6=True)
+    alive = next(address for address in supernode.addresses if address.is_ipv6)
+    net.resolve = lambda url: (alive, Address("198.19.255.254", 1971))  # type: ignore[method-assign]
+    node = net.node(behind=[NatBehaviour(passes=Passage.NO_UDP)], ipv6=True)
+    net.join(node, limit_s=5.0)
+    net.run(60.0)
+    assert node.over() == "tcp"
+    for router in net.routers(node):
+        router.behaviour = NatBehaviour()
+    if is_told:
+        readdress(net, node, str(node.host.interfaces[0].segment.ipv6[0xABCD]))  # type: ignore[index]
+    net.run_until(lambda: node.over() == "udp", 20.0 if is_told else 250.0)
 
 
 def test_an_ipv4_address_that_comes_after_ipv6_is_used_at_once() -> None:

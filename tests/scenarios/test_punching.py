@@ -96,7 +96,7 @@ def birthdays() -> list[Run]:
     runs = []
     for seed in range(100):
         net, a, b = pair(seed, "eim-apdf", "apdm-random")
-        runs.append(meet(net, a, b, 60.0))
+        runs.append(meet(net, a, b, 100.0))
     return runs
 
 

@@ -101,8 +101,9 @@ def test_guesses_that_met_are_told_at_both_ends() -> None:
 
 
 CAUSES = {
-    "firewall": "The routers allow a direct path, but no packet arrives either way: a firewall drops them. Let UDP "
-    "through at both ends, first at the computers' own firewalls. Until then it is relayed by ",
+    "firewall": "The routers allow a direct path, but no packet arrives either way: a firewall drops them, or a router "
+    "keeps them for itself. Let UDP through at both ends, first at the computers' own firewalls; at a router that is a "
+    "plain Linux box or a phone, drop what comes in unasked. Until then it is relayed by ",
     "outgoing-filtered": "The routers allow a direct path, but what is sent from this end does not arrive, while it "
     "hears the other end. Let UDP out to any address and port at the firewall or router there. Until then ",
 }

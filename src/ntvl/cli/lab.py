@@ -15,7 +15,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ntvl.cli.argument import parse_number, refusing
+from ntvl.cli.argument import check_value, parse_number, refusing
 from ntvl.cli.demo import Screen
 from ntvl.cli.help import HelpfulCommand, HelpfulGroup
 from ntvl.cli.show import console, format_count, say
@@ -81,6 +81,10 @@ def matrix(
     A pair that gets less, or later, makes the exit status 1.
     """
     with refusing():
+        if kinds is not None and kinds.startswith("--"):
+            check_value("--kinds", kinds)
+        if svg is not None and svg.startswith("--"):
+            check_value("--svg", svg)
         chosen, left_out = _choose(kinds, simulated=sim)
         drawing = _drawing(svg)
     factor = 1.0 if sim else _SLACK

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ntvl.cli.argument import path_parser, refusing
+from ntvl.cli.argument import check_value, path_parser, refusing
 from ntvl.config import DEFAULT_STATE
 from ntvl.errors import UsageError
 from ntvl.runtime.listen import parse_listen, parse_wss
@@ -32,12 +32,12 @@ def supernode(
         ),
     ] = DEFAULT_STATE,
     wss: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="[ADDR:]PORT",
             help="Also take WebSockets over TLS there, for networks that pass nothing else; nodes try port 443.",
         ),
-    ] = "",
+    ] = None,
     certificate: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +63,8 @@ def supernode(
     """
     with refusing():
         addresses = parse_listen(listen or ())
-        _check_certificate(certificate, certificate_key, wss)
+        check_value("--wss", wss)
+        _check_certificate(certificate, certificate_key, wss or "")
         places = parse_wss(wss) if wss else ()
     from ntvl.runtime.supernode import Wss, run_supernode  # takes its time; a wrong flag should not
 

@@ -24,6 +24,8 @@ __all__ = ["build_view", "paragraph", "why"]
 
 _WIDTH: Final = 80
 _PLACES_MAX: Final = 4
+_UNREACHED: Final = ("silent", "out-of-reach")
+"""Causes that leave no way to be told of."""
 _RAN: Final = ("direct", "no-reply")
 """Verdicts that need no reason."""
 
@@ -59,7 +61,7 @@ def paragraph(found: dict[str, Any]) -> str:
     if found["path"] == "direct":
         age = "" if found["since_s"] is None else f"It has been so for {format_duration(found['since_s'])}"
         parts.append(f"{age}, with a round trip of {format_milliseconds(found['rtt_ms'])}." if age else "")
-    elif found["path"] != "none":
+    elif found["path"] != "none" and found["cause"] not in _UNREACHED:
         via = f" by {supernode_label(found['via'])}" if found["via"] else ""
         words = {"relay": "relayed", "turn": "relayed by a TURN server"}
         word = words.get(found["path"], f"reached by {found['path']}")

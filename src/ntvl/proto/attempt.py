@@ -30,6 +30,8 @@ LEAVE_WAIT_S: Final = 2.0
 """How long the offerer waits for a supernode's leave."""
 HEAVY_FIRE_WAIT_S: Final = 5.0
 """How long the answerer waits for the offerer's word of it: a technique before may have applied on one side only."""
+STARVED_S: Final = 30.0
+"""When an attempt is made again whose checks did not all go out: the budget of a whole node is full again by then."""
 PUT_OFF_S: Final = 15.0
 """When the answerer expects the offerer back that got no leave."""
 
@@ -112,7 +114,7 @@ class Attempt:
         """Whether there is leave for a heavy technique."""
         self._half_round_s = 0.0
         self.put_off_s = 0.0
-        """How long a heavy technique is put off; 0.0 where none was."""
+        """How long a heavy technique, or all of it, is put off; 0.0 where nothing was."""
         self._evidence = Evidence()
         self._told = self._reacted = False
         self._packets = 0
@@ -212,6 +214,16 @@ class Attempt:
         self._wake_at = now + self._half_round_s
         return True
 
+    def handle_refused(self, count: int) -> None:
+        """Takes the news that so many of the checks did not go out, for the node's budget is spent: that the peer did
+        not answer says nothing of the NATs then, so the attempt counts for nothing and is made again.
+        """
+        if not count:
+            return
+        self._packets = max(0, self._packets - count)
+        self._detail = "the budget of checks is spent"
+        self.put_off_s = max(self.put_off_s, STARVED_S)
+
     def handle_aim(self, aim: Aim, now: float) -> None:
         """Takes the ports at which the peer wants us to aim; the technique that needs them may still be to come."""
         self._evidence.aim = aim
@@ -254,6 +266,12 @@ class Attempt:
                     observed=tuple(seen)[:SEEN_MAX],
                 )
             )
+        self._end()
+
+    def give_up(self, now: float) -> None:
+        """Ends it before its time: something has made it pointless, most of the time another attempt."""
+        if self.state is not AttemptState.ENDED and self._sent:
+            self._note(self.technique, self._technique_at or self.started, now, "given-up")
         self._end()
 
     def handle_timeout(self, now: float) -> tuple[bool, list[Shot]]:

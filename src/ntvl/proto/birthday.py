@@ -14,7 +14,7 @@ routers hold 1,024 to 4,096 flows, hence 128 on the side that opens them.
 from math import gcd
 from typing import Final
 
-from ntvl.proto.technique import Facts, Schedule, Shot, Technique, is_dependent, public_aim
+from ntvl.proto.technique import Facts, Schedule, Shot, Technique, find_private_end, is_dependent, public_aim
 from ntvl.wire.control import Candidate, Nat
 
 __all__ = ["GUESSES_MAX", "MAPPINGS", "Birthday"]
@@ -50,7 +50,7 @@ class Birthday(Technique):
             return "both NATs choose a new port for each peer"
         if not any(dependent):
             return "no NAT chooses a new port for each peer"
-        return "" if public_aim(facts) is not None else "the peer has no public IPv4 address"
+        return find_private_end(facts)
 
     def duration_s(self, facts: Facts) -> float:
         """Returns the time that all guesses take, and their last answer."""
@@ -66,8 +66,9 @@ class Birthday(Technique):
         if aim is None or self.obstacle(facts):
             return []
         if is_dependent(facts.local_nat):
-            ttl = facts.opener_ttl if facts.is_wary else 0
-            return [Shot(index * _SPACING_S, aim, 1 + index, True, ttl=ttl) for index in range(MAPPINGS)]
+            # Every other one, for behind a second NAT that is farther away an opener opens nothing.
+            ttls = (facts.opener_ttl if facts.is_wary else 0, 0)
+            return [Shot(index * _SPACING_S, aim, 1 + index, True, ttl=ttls[index % 2]) for index in range(MAPPINGS)]
         return [
             Shot(_HEAD_START_S + index * _SPACING_S, Candidate(aim.kind, aim.host, port, aim.priority), 0, True)
             for index, port in enumerate(_draw(_range(facts.remote_nat), _guesses(facts), facts.seed))

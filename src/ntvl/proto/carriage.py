@@ -116,6 +116,14 @@ class Carriage:
             by_udp = tuple(address for address in by_udp if not address.is_ipv6) or by_udp
         return (by_udp or carriers) if self.is_carried else (*by_udp, *carriers)
 
+    def hides_port(self, address: Address | None, addresses: tuple[Address, ...]) -> bool:
+        """Returns whether a supernode that is reached at `address` does not see the port that a NAT gives us, by a
+        stream or IPv6, and might, by UDP or another of its addresses.
+        """
+        if self.is_carried or address is None:
+            return self.is_carried
+        return address.is_ipv6 and any(not other.is_ipv6 for other in addresses)
+
     def remember(self, way: str, now: float) -> None:
         """Takes the kind that carried last on the network where we are, empty for none."""
         self.remembered = way
@@ -132,6 +140,7 @@ class Carriage:
     def renew(self, now: float) -> None:
         """Begins a race even if one runs: the network is another one."""
         self._began, self._probes = None, 0
+        self._probe_at = now + PROBE_S[0] if self.is_carried else None
         self.begin(now)
 
     def handle_answer(self, address: Address, now: float) -> bool:

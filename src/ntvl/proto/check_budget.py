@@ -14,7 +14,8 @@ Not counted is what goes where something authentic has just come from: answers, 
 that was confirmed before. Who makes us send there has sent there as much himself (RFC 9000 section 8.1 allows three
 times as much).
 
-A host is an IPv4 address or an IPv6 network of 64 bits, which is what one customer has at least. Many honest peers may
+A host is an IPv4 address, also one inside of an IPv6 address, or an IPv6 network of 64 bits, which is what one customer
+has at least. Many honest peers may
 be behind one address (RFC 6888), so the first answer on a path clears its host: what peers there ask is wanted.
 
 Source: RFC 8445 section 14.2 has all transactions of all agents at least 5 ms apart, section 19.5.1 names bounds on
@@ -27,6 +28,7 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from ntvl.proto.bucket import TokenBucket
+from ntvl.wire.address import find_addresses
 
 __all__ = ["HOST_BURST", "HOST_PER_S", "NODE_BURST", "NODE_PER_S", "CheckBudget"]
 
@@ -80,4 +82,7 @@ class CheckBudget:
 
 
 def _key(host: str) -> bytes:
-    return IPv6Address(host).packed[:8] if ":" in host else host.encode()
+    if ":" not in host:
+        return host.encode()
+    inside = next((ip for ip in find_addresses(host) if ip.version == 4), None)
+    return IPv6Address(host).packed[:8] if inside is None else str(inside).encode()

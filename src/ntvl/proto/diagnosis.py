@@ -131,8 +131,10 @@ CAUSES: Final[dict[str, Cause]] = {
         "Let UDP out to any address and port at the firewall or router there.",
     ),
     "firewall": Cause(
-        "The routers allow a direct path, but no packet arrives either way: a firewall drops them.",
-        "Let UDP through at both ends, first at the computers' own firewalls.",
+        "The routers allow a direct path, but no packet arrives either way: a firewall drops them, or a router keeps"
+        " them for itself.",
+        "Let UDP through at both ends, first at the computers' own firewalls; at a router that is a plain Linux box or"
+        " a phone, drop what comes in unasked.",
     ),
 }
 """Every cause, by its code, in the order in which they are looked for."""
@@ -172,6 +174,8 @@ class Case:
         remote: the peer's address if direct, else "".
         technique: what made the path.
         is_used: whether anything went in the last minutes.
+        kind: of the candidate that a direct path leads to.
+        is_cut_off: whether no supernode can be reached from here.
         is_shaking: whether a handshake is waited for.
         silent_s: how long nothing has come from the peer, which was asked for its side and did not answer; None where
             it did, or could not be asked.
@@ -187,6 +191,8 @@ class Case:
     offered: tuple[Nat, tuple[Candidate, ...]] = (Nat(), ())
     remote: str = ""
     technique: str = ""
+    kind: str = ""
+    is_cut_off: bool = False
     is_used: bool = True
     is_shaking: bool = False
     silent_s: float | None = None
@@ -268,11 +274,14 @@ def describe_nat(nat: Nat) -> dict[str, str | None]:
 
 def diagnose(case: Case) -> Diagnosis:
     """Returns the cause."""
+    if case.is_cut_off and case.path != "direct":
+        return _say(case, "out-of-reach")
     if case.silent_s is not None and case.silent_s >= SILENT_S and case.is_used:
         return _say(case, "silent", "remote", time=format_duration(case.silent_s))
     if case.path == "direct":
         address = case.remote.rpartition(":")[0].strip("[]")
-        method = METHODS.get("lan" if _is_private(address) else case.technique, "")
+        is_near = case.kind == "host" and _is_private(address)
+        method = METHODS.get("lan" if is_near else case.technique, "")
         technique = case.technique or "a check"
         return _say(case, "direct", address=case.remote, technique=technique, method=method)
     code, side = _find_obstacle(case)

@@ -69,6 +69,8 @@ def _explain(
         (UNKNOWN_NAT, ()) if negotiation is None else (negotiation.remote_nat, negotiation.remote),
         remote=remote,
         technique=selected.technique if path == "direct" and selected is not None else _running(ours, negotiation),
+        kind="" if selected is None else selected.kind,
+        is_cut_off=not surroundings.is_connected(),
         is_used=peer is not None and peer.pathfinder.is_used(now),
         is_shaking=peer is not None and peer.link.is_shaking,
         silent_s=None if reply is not None or peer is None else peer.pathfinder.silence_s(now),

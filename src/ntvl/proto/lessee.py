@@ -158,9 +158,7 @@ class Lessee(ABC):
             case _Phase.ASKING:
                 self._give_up(now, "the gateway does not answer")
             case _Phase.RESTING if self.mapping is not None and now < self._renew_at:
-                self._checking = True
-                self._send(self._build_check(), now)
-                self._rest(now)
+                self._check(now)
             case _Phase.RESTING:
                 self._begin(now)
             case _Phase.REMOVING if self._tries < len(REMOVE_WAITS_S):
@@ -268,6 +266,22 @@ class Lessee(ABC):
             self.standing, self.outcome = Standing.ABSENT, words
             self._forget()
         self._wait(ABSENT_S * self._spread(0.9, 1.1), now)
+
+    def _check(self, now: float) -> None:
+        """Asks for the epoch, and again as often as for a mapping: the gateway may be about to start."""
+        self._tries = self._tries if self._checking else 0
+        self._checking = True
+        self._send(self._build_check(), now)
+        self._rest(now)
+        if self._tries < len(self.waits_s) and self._due is not None:
+            self._due = min(self._due, now + self.waits_s[self._tries] * self._spread(0.9, 1.1))
+            self._tries += 1
+
+    def _checked(self, now: float) -> None:
+        """Takes the answer that the gateway knows what it knew."""
+        if self._checking and self._phase is _Phase.RESTING:
+            self._checking = False
+            self._rest(now)
 
     # ---
 

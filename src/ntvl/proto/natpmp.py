@@ -87,7 +87,7 @@ class NatPmpLessee(Lessee):
         elif not went_on or self._is_news(response.host):
             self._restarted(now)
         else:
-            self._checking = False
+            self._checked(now)
 
     def _is_news(self, host: str) -> bool:
         """Returns whether an external address that was told, asked or not, is a reason to ask for the mapping again."""

@@ -26,9 +26,8 @@ from ntvl.wire.stun import Stun, build_binding_indication, build_binding_request
 __all__ = ["Negotiation", "PathKeeper"]
 
 ATTEMPT_RETRY_S: Final = (5.0, 35.0)
-"""Waits between full attempts; after the last one `ATTEMPT_HOURLY_S`. A network change starts over. The last comes when
-NATs have forgotten the ones before: Linux remembers a flow without an answer for 30 s, and a wrong port with it.
-"""
+"""Waits between full attempts, then `ATTEMPT_HOURLY_S`; a network change starts over. The last comes when NATs have
+forgotten those before: Linux remembers a flow without an answer, and a wrong port with it, for 30 s."""
 ATTEMPT_RETURN_S: Final = (5.0, 15.0, 60.0, 120.0, 300.0, 900.0)
 """The same where a direct path has worked before: what was in its way may go as it came."""
 ATTEMPT_HOURLY_S: Final = 3600.0
@@ -117,8 +116,7 @@ class Negotiation:
         self._punches = TokenBucket(PUNCHES_PER_S, PUNCHES_BURST)
         self._attempts = 0
         self._has_worked = False
-        self._recent = ("", float("-inf"))
-        """The technique that sent last, and when."""
+        self._recent = ("", float("-inf"))  # The technique that sent last, and when.
         self._next_attempt: float | None = None
         self._has_leave = False
         self._numbers: set[int] = set()
@@ -159,14 +157,15 @@ class Negotiation:
 
     def handle_end(self) -> None:
         """Takes the peer's goodbye."""
-        self._drop_attempt()
+        self._end_attempt()
+        self._settle_sockets()
         self._attempts = 0
         self._next_attempt = None
 
     def handle_network_change(self, now: float) -> None:
         """Takes the news that our addresses changed: attempts start over."""
         self._attempts = 0
-        self._drop_attempt()
+        self._drop_attempt(now)
         if self._keeper.is_used(now):
             self._next_attempt = now
 
@@ -176,7 +175,7 @@ class Negotiation:
         """
         is_wanted = self._attempt is not None or not self._keeper.is_direct
         if is_wanted and self._keeper.is_used(now):
-            self._drop_attempt()
+            self._drop_attempt(now)
             self._attempts, self._next_attempt = 0, now
 
     def handle_lost(self, now: float) -> None:
@@ -244,9 +243,9 @@ class Negotiation:
         self._set_credentials(offer)
         if mine is None or is_new:
             self._keeper.disturb(now)  # Who seeks a path anew has no trust in the one in use: it moved, or began anew.
-            self._drop_attempt()
+            self._drop_attempt(now)
             self._keeper.paths.forget_unconfirmed()
-            self._attempts += 1
+            self._attempts += mine is None  # One that began anew is still the same one.
             mine = self._new_attempt(offer.attempt, now, ours=False)
             remote = self._usable(offer.candidates, mine)
             mine.handle_offer(remote, now, offer.nat, guesses=offer.guesses, udp=offer.udp)
@@ -306,7 +305,9 @@ class Negotiation:
         self._node.leave.give_back(self._community, self._remote)
 
     def _end_attempt(self) -> None:
-        """Lets go of the attempt under way, and of what it has taken."""
+        """Lets go of the attempt under way, and of what it has taken; keeps its outcomes."""
+        if self._attempt is not None:
+            self.outcomes = (self.outcomes + self._attempt.outcomes)[-OUTCOMES_MAX:]
         self._attempt = None
         self._fires.clear()
         self._questions.clear()
@@ -315,9 +316,10 @@ class Negotiation:
         if self._has_leave:
             self._return_leave()
 
-    def _drop_attempt(self) -> None:
+    def _drop_attempt(self, now: float) -> None:
         """Gives up the attempt under way: something has made it pointless."""
         if self._attempt is not None:
+            self._attempt.give_up(now)
             self._end_attempt()
         self._settle_sockets()
 
@@ -405,6 +407,7 @@ class Negotiation:
             checks = self._keeper.checks
             mine = (attempt.local, attempt.nat, attempt.guesses, attempt.udp)
             self._keeper.send(Offer(attempt.number, checks.ufrag, checks.password, *mine), None)
+        refused = 0
         for _, aim, socket, is_guess, is_question, ttl in shots:
             if is_question:
                 self._ask(Address(aim.host, aim.port), socket)
@@ -413,12 +416,17 @@ class Negotiation:
             if ttl:
                 if self._node.budget.take(aim.host, now):
                     self._context.send(build_binding_indication(self._context.random(12)), target, ttl=ttl)
+                else:
+                    refused += 1
                 continue
             if is_guess:
-                is_new = self._keeper.paths.find(target) is None and self._keeper.checks.is_ready
-                if is_new and self._node.budget.take(aim.host, now):
+                if self._keeper.paths.find(target) is not None or not self._keeper.checks.is_ready:
+                    continue
+                if self._node.budget.take(aim.host, now):
                     request = self._keeper.checks.build_request(Path(target, "guess", None), now, nominate=False)
                     self._context.send(request, target)
+                else:
+                    refused += 1
                 continue
             for way, kind in self._node.turn.ways(aim, socket):
                 path = self._keeper.paths.add_direct(way, kind)
@@ -426,6 +434,9 @@ class Negotiation:
                     continue
                 if path.first_at is not None or self._node.budget.take(aim.host, now):
                     self._keeper.check(path, now)
+                else:
+                    refused += 1
+        attempt.handle_refused(refused)
         self._close_attempt(now)
 
     def _close_attempt(self, now: float) -> None:
@@ -433,7 +444,6 @@ class Negotiation:
         if attempt is None or attempt.state is not AttemptState.ENDED:
             return
         self._end_attempt()
-        self.outcomes = (self.outcomes + attempt.outcomes)[-OUTCOMES_MAX:]
         if any(self._keeper.paths.carries(p) for p in self._keeper.paths.directs()):
             return
         self._keeper.paths.forget_unconfirmed()

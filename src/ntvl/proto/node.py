@@ -96,6 +96,7 @@ class Node:
             refresh=self._refresh,
             tell=self._context.events.append,
             stream_servers=lambda: self._whereabouts.servers(),
+            is_connected=lambda: any(registration.is_reachable() for registration in self._registrations),
             url=lambda via: str(settings.supernodes[via]),
         )
         self._registrations = [

@@ -366,8 +366,7 @@ class PathSet:
             return None
         since = current.confirmed_at or 0.0
         working = [p for p in self.relays() if p.is_checked and p.state is PathState.VALID]
-        kept = current if current.state is PathState.DOUBT else None
-        return next((p for p in working if (p.confirmed_at or 0.0) > since), kept)
+        return next((p for p in working if (p.confirmed_at or 0.0) > since), current)
 
     def _follow(self) -> Path | None:
         for path in self._paths.values():
@@ -419,7 +418,10 @@ class PathSet:
             return False
         for path in self.alternatives():
             if path.state is PathState.DOUBT:
-                continue  # An attempt asks everything anew: that speaks neither for a path nor against it.
+                # An attempt asks everything anew, which speaks neither for a path nor against it; silence does.
+                if path.asked_since is not None and now - path.asked_since >= path.doubt_s():
+                    path.better_since = None
+                continue
             is_sure = self.carries(path) if path.is_direct else path.state is PathState.VALID
             fresh = is_sure and now - (path.confirmed_at or now) < 2 * MEASURE_S
             theirs = path.quality if fresh else None

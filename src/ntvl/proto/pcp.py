@@ -61,7 +61,7 @@ class PcpLessee(Lessee):
             if not self._take_epoch(response.epoch_s, now) or self.standing is Standing.ABSENT:
                 self._restarted(now)
             else:
-                self._checking = False
+                self._checked(now)
         elif (response.nonce, response.protocol, response.internal_port) != (self._nonce, PCP_UDP, self.port):
             raise not_ours("nonce or port")
         else:

@@ -23,7 +23,7 @@ it is used. Source: the idea is as old as RFC 5128 section 3.4; the bracket and 
 from typing import Final
 
 from ntvl.nat import PortAllocation
-from ntvl.proto.technique import Evidence, Facts, Schedule, Shot, Technique, is_dependent, public_aim
+from ntvl.proto.technique import Evidence, Facts, Schedule, Shot, Technique, find_private_end, is_dependent, public_aim
 from ntvl.wire.control import AIM_PORTS_MAX, Aim, Candidate, Nat
 
 __all__ = ["DRIFT_MAX", "Prediction"]
@@ -67,7 +67,7 @@ class Prediction(Technique):
             return "a NAT draws its ports at random"
         if facts.server is None and is_dependent(facts.local_nat):
             return "no supernode tells where our ports stand"
-        return "" if public_aim(facts) is not None else "the peer has no public IPv4 address"
+        return find_private_end(facts)
 
     def duration_s(self, facts: Facts) -> float:
         """Returns 3 s: two round trips through the relay, and repetitions."""

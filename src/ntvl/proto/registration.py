@@ -213,8 +213,7 @@ class Registration:
             self._schedule()
             return
         self._last_refresh, self._refresh_at, self._has_moved = now, None, False
-        # By a stream or IPv6 it does not see the port that a NAT gives us; here there may be UDP, or IPv4.
-        hidden = self.carriage.is_carried or (self.address is not None and self.address.is_ipv6)
+        hidden = self.carriage.hides_port(self.address, self.addresses)
         if moved:
             self.carriage.renew(now)
             if self._link.is_shaking:

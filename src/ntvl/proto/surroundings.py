@@ -33,6 +33,7 @@ class Surroundings:
         refresh: asks the supernodes to look at our address again.
         url: returns the URL of supernode `via`, for people.
         tell: takes events for the runtime.
+        is_connected: returns whether any supernode can be reached.
         stream_servers: returns supernodes that tell as which address they see a TCP connection of ours.
     """
 
@@ -55,6 +56,7 @@ class Surroundings:
         url: Callable[[int], str],
         tell: Callable[[NodeEvent], None],
         stream_servers: Callable[[], Sequence[Address]] = tuple,
+        is_connected: Callable[[], bool] = lambda: True,
     ) -> None:
         self.key = key
         self.aes = aes
@@ -76,3 +78,4 @@ class Surroundings:
         self.turn = TurnPaths(tell, self.ends)
         self.streams = StreamPaths(tell, self.ends)
         self.stream_servers = stream_servers
+        self.is_connected = is_connected

@@ -21,6 +21,7 @@ __all__ = [
     "Schedule",
     "Shot",
     "Technique",
+    "find_private_end",
     "is_dependent",
     "public_aim",
     "punched_hosts",
@@ -101,9 +102,9 @@ class Outcome:
     """Records one technique in one attempt, for status and for people.
 
     `verdict` is "direct" (a path was confirmed), "no-reply" (checks went out, none was answered), "no-answer" (the
-    peer did not answer the offer), "put-off" (a supernode gave no leave now), "not-needed" (a path was confirmed before
-    anything was sent here, so something else has made it) or "not-applicable" (`detail` says why).
-    Times are seconds on the machine's clock.
+    peer did not answer the offer), "put-off" (a supernode gave no leave now), "given-up" (another attempt took its
+    place), "not-needed" (a path was confirmed before anything was sent here, so something else has made it) or
+    "not-applicable" (`detail` says why). Times are seconds on the machine's clock.
 
     `attempt` is the number of the offer, the same at both ends. `aims` are the first addresses that were sent to, of
     kind "guess" where many ports of a host were; `answered` is the one that a path was confirmed with, `observed` where
@@ -179,10 +180,25 @@ def public_aim(facts: Facts) -> Candidate | None:
     return max(public, key=lambda c: c.priority, default=None)
 
 
-def punched_hosts(facts: Facts) -> tuple[str, ...]:
-    """Returns the public IPv4 addresses that a heavy technique goes between, ours and the peer's, as far as known."""
+def find_private_end(facts: Facts) -> str:
+    """Returns in words which end has no address for the other's `public_aim`, or "": both ends decide alike, as far as
+    it is known where ours is seen.
+    """
+    ours, theirs = _public_aims(facts)
+    if theirs is None:
+        return "the peer has no public IPv4 address"
+    is_seen = any(c.kind == "srflx" and ":" not in c.host for c in facts.local)
+    return "this end has no public IPv4 address" if is_seen and ours is None else ""
+
+
+def _public_aims(facts: Facts) -> tuple[Candidate | None, Candidate | None]:
     swapped = replace(
         facts, local=facts.remote, remote=facts.local, local_nat=facts.remote_nat, remote_nat=facts.local_nat
     )
-    aims = (public_aim(swapped), public_aim(facts))
+    return public_aim(swapped), public_aim(facts)
+
+
+def punched_hosts(facts: Facts) -> tuple[str, ...]:
+    """Returns the public IPv4 addresses that a heavy technique goes between, ours and the peer's, as far as known."""
+    aims = _public_aims(facts)
     return tuple(dict.fromkeys(aim.host for aim in aims if aim is not None))
