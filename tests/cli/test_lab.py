@@ -120,7 +120,7 @@ def test_what_the_simulator_lacks_is_left_out_and_named(slow: None) -> None:
             ["matrix", "--kinds", "--json"],
             "--kinds is followed by --json instead of a value; is a shell variable",
         ),
-        (["matrix", "--svg", ""], "--svg names no file: give it one, such as matrix.svg"),
+        (["matrix", "--svg", ""], "--svg has an empty value: give it one, or leave it out; is a shell variable"),
         (["matrix", "--svg", "."], "cannot write .: it is a directory; name a file in it"),
         (["matrix", "--svg", "/nowhere/m.svg"], "cannot write /nowhere/m.svg: there is no directory /nowhere"),
         (["up", "/nowhere.toml"], "cannot read the topology /nowhere.toml: no such file"),

@@ -185,9 +185,15 @@ def test_an_address_of_a_private_network_is_the_reason_of_a_direct_path() -> Non
 
 
 def test_who_has_no_supernode_is_told_so_before_a_peer_is_called_silent() -> None:
-    found = diagnose(case(RANDOM, RANDOM, silent_s=53.0, is_cut_off=True))
+    found = diagnose(case(RANDOM, RANDOM, theirs=None, silent_s=53.0, is_cut_off=True))
     assert (found.cause, found.side) == ("out-of-reach", "")
-    assert diagnose(case(path="direct", remote="203.0.113.2:1", is_cut_off=True)).cause == "direct"
+    assert diagnose(case(path="direct", remote="203.0.113.2:1", theirs=None, is_cut_off=True)).cause == "direct"
+
+
+def test_without_a_supernode_a_turn_server_is_a_way_and_so_is_one_by_which_the_peer_has_just_answered() -> None:
+    for path, told in (("turn", False), ("turn", True), ("relay", True)):
+        base = case(RANDOM, RANDOM, path=path, is_cut_off=True)
+        assert diagnose(base if told else replace(base, theirs=None)).cause != "out-of-reach"
 
 
 def test_a_technique_that_is_not_known_is_shown_as_it_is_called() -> None:

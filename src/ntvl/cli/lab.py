@@ -81,10 +81,8 @@ def matrix(
     A pair that gets less, or later, makes the exit status 1.
     """
     with refusing():
-        if kinds is not None and kinds.startswith("--"):
-            check_value("--kinds", kinds)
-        if svg is not None and svg.startswith("--"):
-            check_value("--svg", svg)
+        check_value("--kinds", kinds)
+        check_value("--svg", svg)
         chosen, left_out = _choose(kinds, simulated=sim)
         drawing = _drawing(svg)
     factor = 1.0 if sim else _SLACK
@@ -230,8 +228,6 @@ def _choose(names: str | None, *, simulated: bool) -> tuple[list[Kind], list[Kin
 def _drawing(name: str | None) -> Path | None:
     if name is None:
         return None
-    if not name.strip():
-        raise UsageError("--svg names no file: give it one, such as matrix.svg")
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a directory; name a file in it")

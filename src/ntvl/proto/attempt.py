@@ -1,7 +1,7 @@
 """One attempt at a direct path: offer, answer, the agreed moment, techniques, outcome.
 
-    offerer   offered --Answer--> (half a round trip) --> running --> ended
-    answerer  answered --Fire, or 1 s--------------------> running --> ended
+    offerer   offered --Answer--> openers, half a round trip --> running --> ended
+    answerer  answered, openers --Fire, or 1 s----------------> running --> ended
 
 The offerer learns the round trip through the relay from the answer, sends `Fire`, and waits half of it, so that both
 sides send at the same instant (libp2p's DCUtR does the same). Techniques run one after the other until one confirms a

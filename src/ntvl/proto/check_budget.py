@@ -15,8 +15,8 @@ that was confirmed before. Who makes us send there has sent there as much himsel
 times as much).
 
 A host is an IPv4 address, also one inside of an IPv6 address, or an IPv6 network of 64 bits, which is what one customer
-has at least. Many honest peers may
-be behind one address (RFC 6888), so the first answer on a path clears its host: what peers there ask is wanted.
+has at least. Many honest peers may be behind one address (RFC 6888), so the first answer on a path clears its host:
+what peers there ask is wanted.
 
 Source: RFC 8445 section 14.2 has all transactions of all agents at least 5 ms apart, section 19.5.1 names bounds on
 their number. Deviation: 5 ms are kept in the long run only, for attempts with all peers begin at one moment. Chromium

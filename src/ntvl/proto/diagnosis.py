@@ -274,7 +274,7 @@ def describe_nat(nat: Nat) -> dict[str, str | None]:
 
 def diagnose(case: Case) -> Diagnosis:
     """Returns the cause."""
-    if case.is_cut_off and case.path != "direct":
+    if case.is_cut_off and case.theirs is None and case.path in ("relay", "none"):
         return _say(case, "out-of-reach")
     if case.silent_s is not None and case.silent_s >= SILENT_S and case.is_used:
         return _say(case, "silent", "remote", time=format_duration(case.silent_s))
